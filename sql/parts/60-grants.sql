@@ -1,0 +1,144 @@
+-- clinicache: who may do what.  Nothing is granted to PUBLIC (90-finish.sql).
+
+CREATE FUNCTION clinicache._check_grant(called text, grantee name) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  owner oid := (SELECT e.extowner FROM pg_extension AS e WHERE e.extname = 'clinicache');
+BEGIN
+  IF NOT pg_has_role(current_user, owner, 'USAGE') THEN
+    RAISE EXCEPTION 'permission denied for clinicache.%', called
+      USING ERRCODE = 'insufficient_privilege', HINT = 'Only superusers and the owner of the extension grant access to it.';
+  ELSIF grantee IS NULL THEN
+    RAISE EXCEPTION 'the role given to clinicache.% is null', called USING ERRCODE = 'null_value_not_allowed';
+  ELSIF NOT EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = grantee) THEN
+    RAISE EXCEPTION 'role "%" does not exist', grantee
+      USING ERRCODE = 'undefined_object', HINT = 'Create it first; access cannot be granted to PUBLIC.';
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION clinicache._check_grant(text, name) IS
+  'Internal: the caller must own the extension (42501), the role must exist (42704)';
+
+CREATE FUNCTION clinicache._subscriber_functions() RETURNS regprocedure[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT array_agg(p.oid::regprocedure ORDER BY p.oid)
+  FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
+  WHERE n.nspname = 'clinicache' AND p.proname IN ('position', 'changes', 'reached', 'tag')
+$$;
+COMMENT ON FUNCTION clinicache._subscriber_functions() IS 'Internal: functions that a subscriber calls';
+
+CREATE FUNCTION clinicache._tracker_functions() RETURNS regprocedure[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  -- internal functions run with the caller's rights, so they must be callable and give nothing away
+  SELECT array_agg(p.oid::regprocedure ORDER BY p.oid)
+  FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
+  WHERE n.nspname = 'clinicache'
+    AND (p.proname IN ('track', 'untrack', 'untrack_all', 'preview', 'preview_rows', 'pending_tags', 'tag', 'check_config',
+                       'trigger_config', 'template_prefix', 'template_columns', 'invalidate', 'invalidate_prefix', 'emit_prefix')
+         OR (left(p.proname, 1) = '_' AND p.proname NOT IN ('_check_grant', '_subscriber_functions', '_tracker_functions',
+                                                            '_grant_functions', '_revoke_functions')))
+$$;
+COMMENT ON FUNCTION clinicache._tracker_functions() IS 'Internal: functions that a tracker calls, directly or through others';
+
+CREATE FUNCTION clinicache._grant_functions(functions regprocedure[], grantee name) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  function regprocedure;
+BEGIN
+  EXECUTE format('GRANT USAGE ON SCHEMA clinicache TO %I', grantee);
+  FOREACH function IN ARRAY functions LOOP
+    EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', function, grantee);
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION clinicache._grant_functions(regprocedure[], name) IS 'Internal: grants the schema and functions';
+
+CREATE FUNCTION clinicache._revoke_functions(functions regprocedure[], grantee name, kept regprocedure[]) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  function regprocedure;
+BEGIN
+  FOREACH function IN ARRAY functions LOOP
+    IF function = ANY (kept) THEN
+      CONTINUE;
+    END IF;
+    EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM %I', function, grantee);
+  END LOOP;
+  IF cardinality(kept) = 0 THEN
+    EXECUTE format('REVOKE USAGE ON SCHEMA clinicache FROM %I', grantee);
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION clinicache._revoke_functions(regprocedure[], name, regprocedure[]) IS
+  'Internal: revokes functions, less those kept for the role''s other grant, and the schema when none are kept';
+
+CREATE FUNCTION clinicache.grant_subscriber(role name, tenants text[] DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+  PERFORM clinicache._check_grant('grant_subscriber', role);
+  IF array_position(tenants, NULL) IS NOT NULL THEN
+    RAISE EXCEPTION 'a tenant given to clinicache.grant_subscriber is null'
+      USING ERRCODE = 'null_value_not_allowed', HINT = 'Records of no tenant go to all subscribers anyhow.';
+  END IF;
+  DELETE FROM clinicache.subscriber AS s WHERE s.role = grant_subscriber.role;
+  INSERT INTO clinicache.subscriber VALUES (grant_subscriber.role, grant_subscriber.tenants);
+  PERFORM clinicache._grant_functions(clinicache._subscriber_functions(), role);
+END
+$$;
+COMMENT ON FUNCTION clinicache.grant_subscriber(name, text[]) IS
+  'Lets a role call position, changes, reached and tag, and see the records of these tenants and of no tenant; null: of all. Replaces an earlier grant. Errors: 42501 not the extension''s owner, 42704 no such role';
+
+CREATE FUNCTION clinicache.revoke_subscriber(role name) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+  tracks boolean;
+BEGIN
+  PERFORM clinicache._check_grant('revoke_subscriber', role);
+  DELETE FROM clinicache.subscriber AS s WHERE s.role = revoke_subscriber.role;
+  tracks := EXISTS (SELECT FROM pg_proc AS p, aclexplode(p.proacl) AS a JOIN pg_roles AS r ON r.oid = a.grantee
+                    WHERE p.oid = 'clinicache.untrack(regclass)'::regprocedure AND r.rolname = revoke_subscriber.role);
+  PERFORM clinicache._revoke_functions(clinicache._subscriber_functions(), role,
+                                       CASE WHEN tracks THEN clinicache._tracker_functions() ELSE '{}' END);
+END
+$$;
+COMMENT ON FUNCTION clinicache.revoke_subscriber(name) IS
+  'Undoes grant_subscriber. Errors: 42501 not the extension''s owner, 42704 no such role';
+
+CREATE FUNCTION clinicache.grant_tracker(role name) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+  PERFORM clinicache._check_grant('grant_tracker', role);
+  PERFORM clinicache._grant_functions(clinicache._tracker_functions(), role);
+  EXECUTE format('GRANT SELECT ON clinicache.profile, clinicache.entity, clinicache.alias, clinicache.class, '
+                 'clinicache.tracked_tables, clinicache.tag_templates TO %I', role);
+END
+$$;
+COMMENT ON FUNCTION clinicache.grant_tracker(name) IS
+  'Lets a role that owns tables track them, preview and invalidate by hand. Such a role is trusted with tags. Errors: 42501 not the extension''s owner, 42704 no such role';
+
+CREATE FUNCTION clinicache.revoke_tracker(role name) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+  PERFORM clinicache._check_grant('revoke_tracker', role);
+  PERFORM clinicache._revoke_functions(clinicache._tracker_functions(), role,
+            CASE WHEN EXISTS (SELECT FROM clinicache.subscriber AS s WHERE s.role = revoke_tracker.role)
+                 THEN clinicache._subscriber_functions() ELSE '{}' END);
+  EXECUTE format('REVOKE SELECT ON clinicache.profile, clinicache.entity, clinicache.alias, clinicache.class, '
+                 'clinicache.tracked_tables, clinicache.tag_templates FROM %I', role);
+END
+$$;
+COMMENT ON FUNCTION clinicache.revoke_tracker(name) IS
+  'Undoes grant_tracker; writes to tables that the role owns and tracks then fail or reset (clinicache.on_error), so untrack them first. Errors: 42501 not the extension''s owner, 42704 no such role';

@@ -1,0 +1,77 @@
+-- clinicache: upkeep.  Each step commits, so that none holds another's locks.
+
+-- What is older than clinicache.retention is trimmed by maintain_empty(), in C.
+CREATE FUNCTION clinicache.maintain_history() RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  history regclass := 'clinicache.position_history';
+BEGIN
+  -- without replica identity, a published DELETE is an error; the table stays bounded by retention
+  IF EXISTS (SELECT FROM pg_publication AS p
+             WHERE p.pubdelete
+               AND (p.puballtables
+                    OR EXISTS (SELECT FROM pg_publication_rel AS r WHERE r.prpubid = p.oid AND r.prrelid = history)
+                    OR EXISTS (SELECT FROM pg_publication_namespace AS n
+                               WHERE n.pnpubid = p.oid AND n.pnnspid = 'clinicache'::regnamespace))) THEN
+    RETURN;
+  END IF;
+  BEGIN
+    LOCK TABLE clinicache.position_history IN SHARE ROW EXCLUSIVE MODE NOWAIT;
+  EXCEPTION WHEN lock_not_available THEN
+    RETURN;                     -- another session is at upkeep
+  END;
+  DELETE FROM clinicache.position_history AS h
+   WHERE h.at < now() - interval '2 minutes'
+     AND h.id NOT IN (SELECT coalesce(max(n.id), 0) FROM clinicache.position_history AS n
+                      UNION ALL
+                      SELECT coalesce(max(n.id), 0) FROM clinicache.position_history AS n WHERE n.delivered)
+     AND h.id NOT IN (SELECT DISTINCT ON (date_trunc('minute', n.at, 'UTC')) n.id
+                      FROM clinicache.position_history AS n
+                      WHERE n.at < now() - interval '2 minutes'
+                      ORDER BY date_trunc('minute', n.at, 'UTC'), n.delivered DESC, n.id DESC);
+END
+$$;
+COMMENT ON FUNCTION clinicache.maintain_history() IS
+  'Part of maintain(): thins clinicache.position_history to one row a minute (delivered ones first) past two minutes; the newest row and the newest delivered row stay';
+
+CREATE PROCEDURE clinicache.maintain()
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  -- The first COMMIT refuses a caller's transaction block (2D000): upkeep would hold its locks until that ends.
+  -- READ COMMITTED whatever the session's default, since each step must see what the others committed.
+  COMMIT;
+  IF pg_catalog.pg_is_in_recovery() THEN
+    PERFORM clinicache.maintain_deliver();      -- says so, better than SET would
+  END IF;
+  COMMIT;
+  SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE;
+  PERFORM clinicache.maintain_deliver();
+  COMMIT;
+  SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE;
+  PERFORM clinicache.maintain_empty();
+  COMMIT;
+  SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE;
+  PERFORM clinicache.maintain_history();
+  COMMIT;
+END
+$$;
+COMMENT ON PROCEDURE clinicache.maintain() IS
+  'All upkeep, to be called about every 30 seconds where no worker runs: delivers what is undelivered, sends the heartbeat, empties old slots of the log, trims positions. May run in several sessions at once; not inside a transaction block (2D000)';
+
+-- Also called by the install script.
+CREATE FUNCTION clinicache.new_epoch() RETURNS void
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+  DELETE FROM clinicache.identity;
+  -- digits 13 and 17 of a version 4 UUID are not random
+  INSERT INTO clinicache.identity (epoch, secret)
+  SELECT substr(e.digits, 1, 8) || substr(e.digits, 25, 8),
+         substr(s.digits, 1, 12) || substr(s.digits, 25, 8) || substr(t.digits, 1, 12)
+  FROM replace(gen_random_uuid()::text, '-', '') AS e(digits),
+       replace(gen_random_uuid()::text, '-', '') AS s(digits),
+       replace(gen_random_uuid()::text, '-', '') AS t(digits);
+END;
+COMMENT ON FUNCTION clinicache.new_epoch() IS
+  'Starts another history: every position given out so far is answered by reset from now on. Needed only after a data directory was restored or copied file by file without a new timeline';

@@ -1,0 +1,32 @@
+-- clinicache: first rows, triggers on its own tables, privileges.
+
+CREATE TRIGGER builtin_guard BEFORE INSERT OR UPDATE OR DELETE ON clinicache.profile
+  FOR EACH ROW EXECUTE FUNCTION clinicache.builtin_guard();
+CREATE TRIGGER builtin_guard BEFORE INSERT OR UPDATE OR DELETE ON clinicache.entity
+  FOR EACH ROW EXECUTE FUNCTION clinicache.builtin_guard();
+CREATE TRIGGER builtin_guard BEFORE INSERT OR UPDATE OR DELETE ON clinicache.alias
+  FOR EACH ROW EXECUTE FUNCTION clinicache.builtin_guard();
+CREATE TRIGGER builtin_guard BEFORE INSERT OR UPDATE OR DELETE ON clinicache.class
+  FOR EACH ROW EXECUTE FUNCTION clinicache.builtin_guard();
+COMMENT ON TRIGGER builtin_guard ON clinicache.profile IS 'Refuses changes of the extension''s own rows; upgrade scripts disable it';
+COMMENT ON TRIGGER builtin_guard ON clinicache.entity IS 'Refuses changes of the extension''s own rows; upgrade scripts disable it';
+COMMENT ON TRIGGER builtin_guard ON clinicache.alias IS 'Refuses changes of the extension''s own rows; upgrade scripts disable it';
+COMMENT ON TRIGGER builtin_guard ON clinicache.class IS 'Refuses changes of the extension''s own rows; upgrade scripts disable it';
+
+CREATE TRIGGER tenant_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON clinicache.tenant
+  FOR EACH STATEMENT EXECUTE FUNCTION clinicache.tenant_changed();
+COMMENT ON TRIGGER tenant_changed ON clinicache.tenant IS 'Makes every session read the time zones again';
+
+SELECT clinicache.new_epoch();
+
+INSERT INTO clinicache.position_history (position, delivered) VALUES (clinicache.position(), true);
+
+-- Citus forbids triggers on distributed tables unless told that they are safe; without Citus the setting is a placeholder.
+ALTER FUNCTION clinicache.track(regclass, text, jsonb, jsonb) SET citus.enable_unsafe_triggers = on;
+ALTER FUNCTION clinicache.track(regclass, jsonb) SET citus.enable_unsafe_triggers = on;
+
+REVOKE ALL ON ALL TABLES IN SCHEMA clinicache FROM PUBLIC;
+REVOKE ALL ON ALL SEQUENCES IN SCHEMA clinicache FROM PUBLIC;
+REVOKE ALL ON ALL ROUTINES IN SCHEMA clinicache FROM PUBLIC;
+-- CREATE TRIGGER asks for EXECUTE of whoever creates a partition; what a trigger may do is decided by its table's owner.
+GRANT EXECUTE ON FUNCTION clinicache.row_change(), clinicache.truncate_change(), clinicache.tenant_changed() TO PUBLIC;

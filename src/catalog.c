@@ -1,0 +1,354 @@
+/*-------------------------------------------------------------------------
+ *
+ * catalog.c
+ *		The extension's own tables: finding, reading and writing them from C.
+ *
+ * They are read and written below the executor, for three reasons: whoever
+ * commits a change or reads changes() needs no privilege on them; it works in
+ * transaction callbacks, where there is no active snapshot; and rows written so
+ * can be kept out of logical decoding, or a FOR ALL TABLES publication would
+ * ship positions and transaction ids to a server where they mean nothing.
+ *
+ * Only the OIDs of the log's slots are cached (they are needed at each commit);
+ * the relcache callback marks them unknown and does nothing else, since it may
+ * run in the middle of a look-up.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "clinicache.h"
+
+#include "catalog.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/dependency.h"
+#include "catalog/index.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_namespace.h"
+#include "commands/sequence.h"
+#include "executor/executor.h"
+#include "executor/tuptable.h"
+#include "nodes/execnodes.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+#define Anum_identity_epoch 1
+#define Anum_identity_created 2
+#define Anum_identity_secret 3
+
+struct RowWriter
+{
+	Relation	rel;			/* the caller's */
+	TupleTableSlot *slot;
+	int			nindexes;
+	Relation   *indexes;
+	IndexInfo **infos;
+};
+
+static Oid	slot_tables[CC_LOG_SLOTS];
+static bool slots_known = false;
+
+static void
+slots_relcache_callback(Datum arg, Oid relid)
+{
+	if (!OidIsValid(relid))
+		slots_known = false;
+	for (int i = 0; slots_known && i < CC_LOG_SLOTS; i++)
+	{
+		if (slot_tables[i] == relid)
+			slots_known = false;
+	}
+}
+
+/* Register the callback; called once per backend. */
+void
+cc_catalog_init(void)
+{
+	CacheRegisterRelcacheCallback(slots_relcache_callback, (Datum) 0);
+}
+
+/*
+ * OID of one of our tables.  ERROR if the extension is not (or no longer)
+ * installed in this database.
+ */
+Oid
+cc_catalog_relid(const char *table)
+{
+	Oid			namespace = get_namespace_oid(CC_SCHEMA, true);
+	Oid			relid = OidIsValid(namespace) ?
+		get_relname_relid(table, namespace) : InvalidOid;
+
+	if (!OidIsValid(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("table \"%s.%s\" does not exist", CC_SCHEMA, table),
+				 errhint("Install the extension with CREATE EXTENSION %s.", CC_EXTENSION)));
+	return relid;
+}
+
+/* Owner of our schema; InvalidOid if there is none. */
+Oid
+cc_catalog_owner(void)
+{
+	Oid			namespace = get_namespace_oid(CC_SCHEMA, true);
+	Oid			owner = InvalidOid;
+	HeapTuple	tuple;
+
+	tuple = SearchSysCache1(NAMESPACEOID, ObjectIdGetDatum(namespace));
+	if (HeapTupleIsValid(tuple))
+	{
+		owner = ((Form_pg_namespace) GETSTRUCT(tuple))->nspowner;
+		ReleaseSysCache(tuple);
+	}
+	return owner;
+}
+
+/*
+ * Copy the OIDs of the log's CC_LOG_SLOTS tables.  False when there are none:
+ * the extension is gone, perhaps dropped by this very transaction.
+ */
+bool
+cc_catalog_slots(Oid *tables)
+{
+	if (!slots_known)
+	{
+		Oid			namespace = get_namespace_oid(CC_SCHEMA, true);
+
+		memset(slot_tables, 0, sizeof(slot_tables));
+		if (!OidIsValid(namespace))
+			return false;
+		slots_known = true;		/* before looking: an invalidation meanwhile counts */
+		for (int i = 0; i < CC_LOG_SLOTS; i++)
+		{
+			char		name[NAMEDATALEN];
+
+			snprintf(name, sizeof(name), CC_TABLE_LOG "_%d", i);
+			slot_tables[i] = get_relname_relid(name, namespace);
+			if (!OidIsValid(slot_tables[i]))
+			{
+				slots_known = false;
+				return false;
+			}
+		}
+	}
+	memcpy(tables, slot_tables, sizeof(slot_tables));
+	return true;
+}
+
+static void
+copy_text(HeapTuple tuple, TupleDesc desc, int attnum, char *target, Size size)
+{
+	bool		isnull;
+
+	text_to_cstring_buffer(DatumGetTextPP(heap_getattr(tuple, attnum, desc, &isnull)),
+						   target, size);
+}
+
+/*
+ * Read who we are: the newest row of clinicache.identity in a latest snapshot.
+ * AccessShareLock, released.
+ */
+void
+cc_catalog_identity(Identity *identity)
+{
+	Relation	rel = table_open(cc_catalog_relid(CC_TABLE_IDENTITY), AccessShareLock);
+	TupleDesc	desc = RelationGetDescr(rel);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
+	TimestampTz newest = DT_NOBEGIN;
+	HeapTuple	tuple;
+
+	identity->epoch[0] = '\0';
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		bool		isnull;
+		TimestampTz created;
+
+		created = DatumGetTimestampTz(heap_getattr(tuple, Anum_identity_created, desc, &isnull));
+		if (identity->epoch[0] != '\0' && created <= newest)
+			continue;
+		newest = created;
+		copy_text(tuple, desc, Anum_identity_epoch, identity->epoch, CC_EPOCH_SIZE);
+		copy_text(tuple, desc, Anum_identity_secret, identity->secret, CC_SECRET_SIZE);
+	}
+	systable_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	table_close(rel, AccessShareLock);
+	if (identity->epoch[0] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s.%s\" is empty", CC_SCHEMA, CC_TABLE_IDENTITY),
+				 errhint("Drop and create the extension again.")));
+}
+
+/* Upkeep writes; a standby gets its results by replay.  ERROR there. */
+void
+cc_catalog_require_primary(void)
+{
+	if (RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("clinicache upkeep cannot run during recovery"),
+				 errhint("Call clinicache.maintain() on the primary server.")));
+}
+
+/*
+ * Open the valid one-column btree index on the table's first column.  Looked up
+ * anew each time, because REINDEX CONCURRENTLY replaces it.
+ */
+Relation
+cc_catalog_open_index(Relation rel, LOCKMODE lockmode)
+{
+	List	   *indexes = RelationGetIndexList(rel);
+	ListCell   *cell;
+
+	foreach(cell, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(cell), lockmode);
+		Form_pg_index form = index->rd_index;
+
+		if (form->indisvalid && form->indnatts == 1 && form->indkey.values[0] == 1 &&
+			index->rd_rel->relam == BTREE_AM_OID && RelationGetIndexPredicate(index) == NIL)
+		{
+			list_free(indexes);
+			return index;
+		}
+		index_close(index, lockmode);
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("table \"%s\" has no usable index on its first column",
+					RelationGetRelationName(rel)),
+			 errhint("Restore it with REINDEX, or drop and create the extension again.")));
+	return NULL;				/* not reached */
+}
+
+/*
+ * Start reading a table by its key, under AccessShareLock.  The snapshot stays
+ * the caller's and must be registered.
+ */
+void
+cc_reader_begin(TableReader *reader, const char *table, Snapshot snapshot)
+{
+	reader->rel = table_open(cc_catalog_relid(table), AccessShareLock);
+	reader->index = cc_catalog_open_index(reader->rel, AccessShareLock);
+	reader->snapshot = snapshot;
+	reader->scan = systable_beginscan_ordered(reader->rel, reader->index, snapshot, 0, NULL);
+}
+
+/* The next row, which is good until the next call, or NULL. */
+HeapTuple
+cc_reader_next(TableReader *reader, ScanDirection direction)
+{
+	return systable_getnext_ordered(reader->scan, direction);
+}
+
+void
+cc_reader_end(TableReader *reader)
+{
+	systable_endscan_ordered(reader->scan);
+	index_close(reader->index, AccessShareLock);
+	table_close(reader->rel, AccessShareLock);
+}
+
+/*
+ * Prepare to insert into a table that the caller has opened under
+ * RowExclusiveLock.  All indexes that are ready are kept, those of a REINDEX
+ * CONCURRENTLY in progress too.  Allocates in CurrentMemoryContext.
+ */
+RowWriter *
+cc_writer_begin(Relation rel)
+{
+	RowWriter  *writer = palloc(sizeof(RowWriter));
+	List	   *indexes = RelationGetIndexList(rel);
+	ListCell   *cell;
+
+	writer->rel = rel;
+	writer->slot = table_slot_create(rel, NULL);
+	writer->nindexes = 0;
+	writer->indexes = palloc(sizeof(Relation) * (list_length(indexes) + 1));
+	writer->infos = palloc(sizeof(IndexInfo *) * (list_length(indexes) + 1));
+	foreach(cell, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(cell), RowExclusiveLock);
+		IndexInfo  *info = BuildIndexInfo(index);
+
+		if (!info->ii_ReadyForInserts)
+		{
+			index_close(index, RowExclusiveLock);
+			continue;
+		}
+		if (info->ii_Expressions != NIL || info->ii_Predicate != NIL)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("index \"%s\" on table \"%s\" is not supported",
+							RelationGetRelationName(index), RelationGetRelationName(rel)),
+					 errhint("Drop it; clinicache maintains only plain indexes of its tables.")));
+		writer->indexes[writer->nindexes] = index;
+		writer->infos[writer->nindexes++] = info;
+	}
+	list_free(indexes);
+	return writer;
+}
+
+/* Insert one row, given one value and one null flag per column. */
+void
+cc_writer_insert(RowWriter *writer, const Datum *values, const bool *nulls)
+{
+	TupleTableSlot *slot = writer->slot;
+	int			natts = slot->tts_tupleDescriptor->natts;
+	Datum		keys[INDEX_MAX_KEYS];
+	bool		key_nulls[INDEX_MAX_KEYS];
+
+	ExecClearTuple(slot);
+	memcpy(slot->tts_values, values, sizeof(Datum) * natts);
+	memcpy(slot->tts_isnull, nulls, sizeof(bool) * natts);
+	ExecStoreVirtualTuple(slot);
+	table_tuple_insert(writer->rel, slot, GetCurrentCommandId(true),
+					   TABLE_INSERT_NO_LOGICAL, NULL);
+	for (int i = 0; i < writer->nindexes; i++)
+	{
+		Relation	index = writer->indexes[i];
+
+		FormIndexDatum(writer->infos[i], slot, NULL, keys, key_nulls);
+		index_insert(index, keys, key_nulls, &slot->tts_tid, writer->rel,
+					 index->rd_index->indisunique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO,
+					 false, writer->infos[i]);
+	}
+}
+
+/* Finish; the locks stay until the transaction ends. */
+void
+cc_writer_end(RowWriter *writer)
+{
+	for (int i = 0; i < writer->nindexes; i++)
+		index_close(writer->indexes[i], NoLock);
+	ExecDropSingleTupleTableSlot(writer->slot);
+}
+
+/*
+ * Insert one row into a table whose first column is an identity; values[0] is
+ * filled in here.
+ */
+void
+cc_catalog_insert_numbered(const char *table, Datum *values, bool *nulls)
+{
+	Relation	rel = table_open(cc_catalog_relid(table), RowExclusiveLock);
+	Oid			sequence = getIdentitySequence(RelationGetRelid(rel), 1, false);
+	RowWriter  *writer = cc_writer_begin(rel);
+
+	values[0] = Int64GetDatum(nextval_internal(sequence, false));
+	nulls[0] = false;
+	cc_writer_insert(writer, values, nulls);
+	cc_writer_end(writer);
+	table_close(rel, NoLock);
+}

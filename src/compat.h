@@ -1,0 +1,63 @@
+/*-------------------------------------------------------------------------
+ *
+ * compat.h
+ *		Every difference between the supported PostgreSQL majors (15 and up).
+ *
+ * Other files test no PG_VERSION_NUM; they use the names defined here.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CLINICACHE_COMPAT_H
+#define CLINICACHE_COMPAT_H
+
+#include "access/toast_compression.h"
+#include "access/toast_internals.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_proc.h"
+#include "commands/tablecmds.h"
+#include "utils/acl.h"
+
+#if PG_VERSION_NUM < 150000
+#error "clinicache needs PostgreSQL 15 or later"
+#endif
+
+/* 16 replaced the pg_*_aclcheck family by object_aclcheck */
+#if PG_VERSION_NUM >= 160000
+#define cc_proc_aclcheck(procid, role, mode) \
+	object_aclcheck(ProcedureRelationId, (procid), (role), (mode))
+#else
+#define cc_proc_aclcheck(procid, role, mode) \
+	pg_proc_aclcheck((procid), (role), (mode))
+#endif
+
+/* 16 added run_as_table_owner to the truncation of tables */
+#if PG_VERSION_NUM >= 160000
+#define cc_truncate_guts(rels, relids) \
+	ExecuteTruncateGuts((rels), (relids), NIL, DROP_RESTRICT, false, false)
+#else
+#define cc_truncate_guts(rels, relids) \
+	ExecuteTruncateGuts((rels), (relids), NIL, DROP_RESTRICT, false)
+#endif
+
+/* 17 renamed RelFileNode-based size helpers and moved varatt.h out of postgres.h */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+/* the quick compression, where PostgreSQL was built with it; pglz would cost more than it saves */
+#ifdef USE_LZ4
+#define cc_compress_datum(value) toast_compress_datum((value), TOAST_LZ4_COMPRESSION)
+#else
+#define cc_compress_datum(value) PointerGetDatum(NULL)
+#endif
+
+/* 18 gave index_beginscan an instrumentation argument */
+#if PG_VERSION_NUM >= 180000
+#define cc_index_beginscan(heap, index, snapshot, nkeys) \
+	index_beginscan((heap), (index), (snapshot), NULL, (nkeys), 0)
+#else
+#define cc_index_beginscan(heap, index, snapshot, nkeys) \
+	index_beginscan((heap), (index), (snapshot), (nkeys), 0)
+#endif
+
+#endif							/* CLINICACHE_COMPAT_H */

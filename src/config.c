@@ -1,0 +1,424 @@
+/*-------------------------------------------------------------------------
+ *
+ * config.c
+ *		From the trigger's argument (resolved configuration) to a tracker.
+ *
+ * The argument was made by clinicache.track(), but a dump may have been edited
+ * and columns may have been dropped since: everything is checked here, with
+ * errors that a person can act on.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "clinicache.h"
+
+#include "tracker.h"
+
+#include "access/htup_details.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+/* state of one compilation; all memory is the tracker's */
+typedef struct Compiler
+{
+	Tracker    *tracker;
+	Relation	rel;
+	Jsonb	   *columns;		/* logical name -> real columns, or NULL */
+	Jsonb	   *zones;			/* real column -> "local" or "utc", or NULL */
+	Jsonb	   *profiles;		/* profile -> seconds, or NULL */
+} Compiler;
+
+static void
+config_error(const char *message)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid clinicache configuration: %s", message),
+			 errhint("Track the table again with clinicache.track().")));
+}
+
+static JsonbValue *
+get_field(Jsonb *object, const char *key)
+{
+	JsonbValue *value;
+
+	if (object == NULL)
+		return NULL;
+	value = getKeyJsonValueFromContainer(&object->root, key, strlen(key), NULL);
+	return value && value->type == jbvNull ? NULL : value;
+}
+
+static char *
+as_string(JsonbValue *value, const char *what)
+{
+	if (value->type != jbvString)
+		config_error(psprintf("\"%s\" has to be a string", what));
+	return pnstrdup(value->val.string.val, value->val.string.len);
+}
+
+static Jsonb *
+get_object(Jsonb *object, const char *key)
+{
+	JsonbValue *value = get_field(object, key);
+
+	if (value == NULL)
+		return NULL;
+	if (value->type != jbvBinary || !JsonContainerIsObject(value->val.binary.data))
+		config_error(psprintf("\"%s\" has to be an object", key));
+	return JsonbValueToJsonb(value);
+}
+
+/* The elements of an array of strings; a single string counts as one. */
+static List *
+get_strings(JsonbValue *value, const char *what)
+{
+	List	   *result = NIL;
+
+	if (value == NULL)
+		return NIL;
+	if (value->type == jbvString)
+		return list_make1(as_string(value, what));
+	if (value->type != jbvBinary || !JsonContainerIsArray(value->val.binary.data))
+		config_error(psprintf("\"%s\" has to be a string or an array of strings", what));
+	for (uint32 i = 0; i < JsonContainerSize(value->val.binary.data); i++)
+		result = lappend(result,
+						 as_string(getIthJsonbValueFromContainer(value->val.binary.data, i), what));
+	return result;
+}
+
+static AttrNumber
+find_attno(Compiler *compiler, const char *name)
+{
+	AttrNumber	attno = get_attnum(RelationGetRelid(compiler->rel), name);
+
+	if (attno <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("column \"%s\" of table \"%s\" does not exist, but clinicache's "
+						"configuration uses it", name,
+						RelationGetRelationName(compiler->rel)),
+				 errhint("Track the table again with clinicache.track().")));
+	return attno;
+}
+
+/* The index of a column among the tracker's sources, added if need be. */
+static int
+source_index(Compiler *compiler, const char *name)
+{
+	Tracker    *tracker = compiler->tracker;
+	AttrNumber	attno = find_attno(compiler, name);
+	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(compiler->rel), attno - 1);
+	SourceColumn *source;
+	JsonbValue *zone;
+
+	for (int i = 0; i < tracker->nsources; i++)
+		if (tracker->sources[i].attno == attno)
+			return i;
+	tracker->sources = tracker->sources == NULL ?
+		palloc(sizeof(SourceColumn)) :
+		repalloc(tracker->sources, sizeof(SourceColumn) * (tracker->nsources + 1));
+	source = &tracker->sources[tracker->nsources];
+	source->attno = attno;
+	source->name = pstrdup(name);
+	source->typlen = att->attlen;
+	source->typbyval = att->attbyval;
+	cc_value_type_init(&source->type, att->atttypid, tracker->context);
+	zone = get_field(compiler->zones, name);
+	source->type.is_local = zone && strcmp(as_string(zone, "zone"), "local") == 0;
+	tracker->max_attno = Max(tracker->max_attno, attno);
+	return tracker->nsources++;
+}
+
+/*
+ * What a name in a template or in "tenant" stands for: a key of "columns",
+ * else a column of the table.
+ */
+static ValueRef *
+make_ref(Compiler *compiler, const char *name)
+{
+	ValueRef   *ref = palloc0(sizeof(ValueRef));
+	JsonbValue *mapped = get_field(compiler->columns, name);
+	List	   *names;
+	ListCell   *cell;
+
+	if (mapped && mapped->type == jbvBinary && JsonContainerIsObject(mapped->val.binary.data))
+	{
+		JsonbValue *constant = get_field(JsonbValueToJsonb(mapped), "const");
+
+		if (constant == NULL)
+			config_error(psprintf("column \"%s\" is mapped to an object without \"const\"", name));
+		ref->constant = as_string(constant, "const");
+		ref->constant_len = strlen(ref->constant);
+		return ref;
+	}
+	names = mapped ? get_strings(mapped, name) : list_make1(unconstify(char *, name));
+	ref->sources = palloc(sizeof(int) * Max(1, list_length(names)));
+	foreach(cell, names)
+		ref->sources[ref->nsources++] = source_index(compiler, lfirst(cell));
+	return ref;
+}
+
+static Bitmapset *
+add_ref_attnos(Tracker *tracker, Bitmapset *set, const ValueRef *ref)
+{
+	for (int i = 0; ref && i < ref->nsources; i++)
+		set = bms_add_member(set, tracker->sources[ref->sources[i]].attno);
+	return set;
+}
+
+static int
+compile_profile(Compiler *compiler, Jsonb *tag)
+{
+	JsonbValue *name = get_field(tag, "profile");
+	JsonbValue *seconds;
+	char	   *profile;
+
+	if (name == NULL)
+		return cc_pending_profile(CC_PROFILE_DEFAULT, CC_PROFILE_DEFAULT_SECONDS);
+	profile = as_string(name, "profile");
+	seconds = get_field(compiler->profiles, profile);
+	if (seconds == NULL || seconds->type != jbvNumeric)
+		config_error(psprintf("\"profiles\" does not say how long \"%s\" is", profile));
+	return cc_pending_profile(profile,
+							  DatumGetInt32(DirectFunctionCall1(numeric_int4,
+																NumericGetDatum(seconds->val.numeric))));
+}
+
+static void
+compile_window(Compiler *compiler, TrackedTag *tag, Jsonb *json)
+{
+	Tracker    *tracker = compiler->tracker;
+	JsonbValue *window = get_field(json, "window");
+	List	   *times = get_strings(get_field(json, "time"), "time");
+	char	   *kind;
+
+	if (window == NULL)
+		return;
+	kind = as_string(window, "window");
+	if (strcmp(kind, "today") == 0)
+		tag->window = WINDOW_TODAY;
+	else if (strcmp(kind, "upcoming") == 0)
+		tag->window = WINDOW_UPCOMING;
+	else if (strcmp(kind, "past") == 0)
+		tag->window = WINDOW_PAST;
+	else
+		config_error(psprintf("there is no window \"%s\", only today, upcoming and past", kind));
+	if (times == NIL || list_length(times) > 2)
+		config_error("a tag with a window needs \"time\": a column, or a date and a time column");
+
+	tag->date = make_ref(compiler, linitial(times));
+	if (list_length(times) == 2)
+		tag->clock = make_ref(compiler, lsecond(times));
+	for (int i = 0; i < tag->date->nsources; i++)
+	{
+		SourceColumn *source = &tracker->sources[tag->date->sources[i]];
+
+		if (!cc_value_type_has_day(&source->type))
+			config_error(psprintf("column \"%s\" of a window is not a date or timestamp",
+								  source->name));
+	}
+	tracker->needs_zone = true;
+	tracker->always = add_ref_attnos(tracker, tracker->always, tag->date);
+	tracker->always = add_ref_attnos(tracker, tracker->always, tag->clock);
+}
+
+/* Placeholders; the type of a column has to suit its filters. */
+static void
+compile_parts(Compiler *compiler, TrackedTag *tag)
+{
+	Tracker    *tracker = compiler->tracker;
+	TagTemplate *template = tag->template;
+
+	tag->refs = palloc0(sizeof(ValueRef *) * template->nparts);
+	for (int i = 0; i < template->nparts; i++)
+	{
+		TagPart    *part = &template->parts[i];
+
+		if (part->column == NULL)
+			continue;
+		tag->refs[i] = make_ref(compiler, part->column);
+		if (!cc_template_part_wants_day(part))
+			continue;
+		tracker->needs_zone = true;
+		for (int j = 0; j < tag->refs[i]->nsources; j++)
+		{
+			SourceColumn *source = &tracker->sources[tag->refs[i]->sources[j]];
+
+			if (!cc_value_type_has_day(&source->type))
+				ereport(ERROR,
+						(errcode(ERRCODE_DATATYPE_MISMATCH),
+						 errmsg("template \"%s\" asks for the day of column \"%s\", which is "
+								"not a date or timestamp", template->text, source->name)));
+		}
+	}
+}
+
+static void
+compile_tag(Compiler *compiler, TrackedTag *tag, JsonbValue *value)
+{
+	Tracker    *tracker = compiler->tracker;
+	Jsonb	   *json;
+	JsonbValue *template;
+	JsonbValue *columns;
+
+	if (value->type != jbvBinary || !JsonContainerIsObject(value->val.binary.data))
+		config_error("each of \"tags\" has to be an object");
+	json = JsonbValueToJsonb(value);
+	template = get_field(json, "tag");
+	if (template == NULL)
+		config_error("one of \"tags\" has no \"tag\"");
+	tag->template = cc_template_parse(as_string(template, "tag"));
+	tag->profile = compile_profile(compiler, json);
+	tag->number = cc_pending_template_number(tag->template->text, tag->template->prefix,
+											 !tag->template->is_constant, tag->profile);
+	compile_parts(compiler, tag);
+	compile_window(compiler, tag, json);
+
+	columns = get_field(json, "columns");
+	if (columns)
+	{
+		ListCell   *cell;
+
+		foreach(cell, get_strings(columns, "columns"))
+			tag->watch = add_ref_attnos(tracker, tag->watch, make_ref(compiler, lfirst(cell)));
+		for (int i = 0; i < tag->template->nparts; i++)
+			tag->watch = add_ref_attnos(tracker, tag->watch, tag->refs[i]);
+		tracker->selective = true;
+	}
+}
+
+/* "deleted" is a column, or one with the values that mean deleted */
+static void
+compile_deleted(Compiler *compiler, Jsonb *config)
+{
+	JsonbValue *deleted = get_field(config, "deleted");
+
+	if (deleted == NULL)
+		return;
+	if (deleted->type == jbvBinary && JsonContainerIsObject(deleted->val.binary.data))
+	{
+		deleted = get_field(JsonbValueToJsonb(deleted), "column");
+		if (deleted == NULL)
+			config_error("\"deleted\" names no column");
+	}
+	compiler->tracker->always =
+		add_ref_attnos(compiler->tracker, compiler->tracker->always,
+					   make_ref(compiler, as_string(deleted, "deleted")));
+}
+
+/*
+ * Which columns count as a change: all but the ignored ones.  Columns that
+ * make tags, tenant, windows or deletion count even if ignored.
+ */
+static void
+compile_compared(Compiler *compiler, Jsonb *config)
+{
+	Tracker    *tracker = compiler->tracker;
+	TupleDesc	desc = RelationGetDescr(compiler->rel);
+	ListCell   *cell;
+	int			attno = -1;
+
+	tracker->natts = desc->natts;
+	tracker->compared = palloc0(sizeof(bool) * (desc->natts + 1));
+	tracker->changed = palloc0(sizeof(bool) * (desc->natts + 1));
+	for (int i = 0; i < desc->natts; i++)
+		tracker->compared[i + 1] = !TupleDescAttr(desc, i)->attisdropped;
+	foreach(cell, get_strings(get_field(config, "ignore"), "ignore"))
+		tracker->compared[find_attno(compiler, lfirst(cell))] = false;
+	for (int i = 0; i < tracker->ntags; i++)
+	{
+		TrackedTag *tag = &tracker->tags[i];
+
+		for (int j = 0; j < tag->template->nparts; j++)
+			for (int k = 0; tag->refs[j] && k < tag->refs[j]->nsources; k++)
+				tracker->compared[tracker->sources[tag->refs[j]->sources[k]].attno] = true;
+	}
+	while ((attno = bms_next_member(tracker->always, attno)) >= 0)
+		tracker->compared[attno] = true;
+}
+
+/* Sort tags into groups, see TagGroup. */
+static void
+compile_groups(Tracker *tracker)
+{
+	tracker->groups = palloc0(sizeof(TagGroup) * Max(1, tracker->ntags));
+	for (int i = 0; i < tracker->ntags; i++)
+	{
+		TrackedTag *tag = &tracker->tags[i];
+		Bitmapset  *sources = NULL;
+		TagGroup   *group = NULL;
+
+		/* here the sets hold indexes of sources */
+		for (int j = 0; j < tag->template->nparts; j++)
+			for (int k = 0; tag->refs[j] && k < tag->refs[j]->nsources; k++)
+				sources = bms_add_member(sources, tag->refs[j]->sources[k]);
+		for (int k = 0; tag->date && k < tag->date->nsources; k++)
+			sources = bms_add_member(sources, tag->date->sources[k]);
+		for (int k = 0; tag->clock && k < tag->clock->nsources; k++)
+			sources = bms_add_member(sources, tag->clock->sources[k]);
+
+		if (tag->watch)
+			tag->watch = bms_add_members(tag->watch, tracker->always);
+		for (int g = 0; g < tracker->ngroups; g++)
+			if (bms_equal(tracker->groups[g].sources, sources) &&
+				bms_equal(tracker->groups[g].watch, tag->watch) &&
+				tracker->groups[g].windowed == (tag->window != WINDOW_NONE))
+				group = &tracker->groups[g];
+		if (group == NULL)
+		{
+			group = &tracker->groups[tracker->ngroups++];
+			group->sources = sources;
+			group->watch = tag->watch;
+			group->windowed = tag->window != WINDOW_NONE;
+			group->tags = palloc(sizeof(TrackedTag *) * tracker->ntags);
+		}
+		group->tags[group->ntags++] = tag;
+	}
+}
+
+/*
+ * Compile a configuration for a table.  Everything is allocated in "context",
+ * which the caller owns; the caller holds a lock on the table.  Errors:
+ * ERRCODE_INVALID_PARAMETER_VALUE, ERRCODE_UNDEFINED_COLUMN,
+ * ERRCODE_DATATYPE_MISMATCH, each with what to do.
+ */
+Tracker *
+cc_config_compile(Relation rel, Jsonb *config, MemoryContext context)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Tracker    *tracker = palloc0(sizeof(Tracker));
+	Compiler	compiler = {.tracker = tracker,.rel = rel};
+	JsonbValue *tenant;
+	JsonbValue *tags;
+
+	if (!JB_ROOT_IS_OBJECT(config))
+		config_error("it has to be an object");
+	tracker->relid = RelationGetRelid(rel);
+	tracker->context = context;
+	compiler.columns = get_object(config, "columns");
+	compiler.zones = get_object(config, "zone");
+	compiler.profiles = get_object(config, "profiles");
+
+	tenant = get_field(config, "tenant");
+	if (tenant)
+	{
+		tracker->tenant = make_ref(&compiler, as_string(tenant, "tenant"));
+		tracker->always = add_ref_attnos(tracker, tracker->always, tracker->tenant);
+	}
+	compile_deleted(&compiler, config);
+
+	tags = get_field(config, "tags");
+	if (tags == NULL || tags->type != jbvBinary || !JsonContainerIsArray(tags->val.binary.data))
+		config_error("\"tags\" has to be an array");
+	tracker->tags = palloc0(sizeof(TrackedTag) *
+							Max(1, JsonContainerSize(tags->val.binary.data)));
+	for (uint32 i = 0; i < JsonContainerSize(tags->val.binary.data); i++)
+	{
+		compile_tag(&compiler, &tracker->tags[i],
+					getIthJsonbValueFromContainer(tags->val.binary.data, i));
+		tracker->ntags++;
+	}
+	compile_compared(&compiler, config);
+	compile_groups(tracker);
+	MemoryContextSwitchTo(old);
+	return tracker;
+}

@@ -1,0 +1,476 @@
+/*-------------------------------------------------------------------------
+ *
+ * emit.c
+ *		From a row change to tags in a pending set.
+ *
+ * The hot path: runs once per changed row.  It reads no catalog and no table
+ * (but for a tenant's time zone, once per change of clinicache.tenant), and
+ * what it allocates belongs to the caller's per-row context.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "clinicache.h"
+
+#include "tracker.h"
+
+#include "access/xact.h"
+#include "common/hashfn.h"
+#include "utils/datum.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+/* one version of the row, with what several tags need of it */
+typedef struct RowImage
+{
+	Datum	   *values;
+	bool	   *nulls;
+	PendingTenant *tenant;
+	TenantZone *zone;			/* set if the tracker needs it */
+	const ValueRef *local_of;	/* "local" is the local time of this one */
+	Timestamp	local;
+	bool		local_has_time;
+} RowImage;
+
+/* reused for every tag; lives in TopMemoryContext */
+static StringInfoData scratch = {0};
+static StringInfoData part_scratch = {0};
+
+static void
+prepare_scratch(void)
+{
+	MemoryContext old;
+
+	if (likely(scratch.data != NULL))
+		return;
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	initStringInfo(&part_scratch);
+	initStringInfo(&scratch);
+	MemoryContextSwitchTo(old);
+}
+
+/* The first source of a placeholder that is not null; NULL if all are. */
+static SourceColumn *
+find_value(Tracker *tracker, const ValueRef *ref, const RowImage *row, Datum *value)
+{
+	for (int i = 0; i < ref->nsources; i++)
+	{
+		SourceColumn *source = &tracker->sources[ref->sources[i]];
+
+		if (!row->nulls[source->attno - 1])
+		{
+			*value = row->values[source->attno - 1];
+			return source;
+		}
+	}
+	return NULL;
+}
+
+static void
+set_tenant(Tracker *tracker, PendingSet *set, RowImage *row)
+{
+	const ValueRef *ref = tracker->tenant;
+	SourceColumn *source;
+	Datum		value;
+
+	resetStringInfo(&scratch);
+	if (ref == NULL)
+		row->tenant = cc_pending_tenant(set, NULL, 0);
+	else if (ref->constant)
+		row->tenant = cc_pending_tenant(set, ref->constant, ref->constant_len);
+	else if ((source = find_value(tracker, ref, row, &value)) == NULL)
+		row->tenant = cc_pending_tenant(set, NULL, 0);
+	else
+	{
+		cc_value_append(&scratch, &source->type, value);
+		row->tenant = cc_pending_tenant(set, scratch.data, scratch.len);
+	}
+	if (tracker->needs_zone)
+		row->zone = cc_tenant_zone(row->tenant->text, row->tenant->len);
+}
+
+/* Local wall time of a column; false if null, or no day (*is_null tells which). */
+static bool
+get_local(Tracker *tracker, const ValueRef *ref, RowImage *row, bool *is_null)
+{
+	SourceColumn *source;
+	Datum		value;
+
+	*is_null = false;
+	if (row->local_of == ref)
+		return true;
+	source = find_value(tracker, ref, row, &value);
+	if (source == NULL)
+	{
+		*is_null = true;
+		return false;
+	}
+	if (!cc_value_local(&source->type, value, row->zone, &row->local, &row->local_has_time))
+		return false;
+	row->local_of = ref;
+	return true;
+}
+
+/*
+ * Does this version of the row lie in the tag's window, now, where its tenant
+ * is?  By the wider of the two readings that applications use: a list of
+ * "upcoming" may show all of today, one of "past" what is over since a minute.
+ */
+static bool
+in_window(Tracker *tracker, TrackedTag *tag, RowImage *row)
+{
+	Timestamp	now = cc_zone_local(row->zone, GetCurrentStatementStartTimestamp());
+	Timestamp	today = now - (now % USECS_PER_DAY + USECS_PER_DAY) % USECS_PER_DAY;
+	Timestamp	time;
+	bool		has_time;
+	bool		is_null;
+
+	if (!get_local(tracker, tag->date, row, &is_null))
+		return !is_null;		/* no day in it: rather one tag too many */
+	time = row->local;
+	has_time = row->local_has_time;
+	if (tag->clock && !TIMESTAMP_NOT_FINITE(time))
+	{
+		Datum		value;
+		SourceColumn *source = find_value(tracker, tag->clock, row, &value);
+		int64		usecs;
+
+		/* the date column's own time of day says nothing then */
+		time -= (time % USECS_PER_DAY + USECS_PER_DAY) % USECS_PER_DAY;
+		has_time = source && cc_value_time_of_day(&source->type, value, &usecs);
+		if (has_time)
+			time += usecs;
+	}
+	switch (tag->window)
+	{
+		case WINDOW_TODAY:
+			return time >= today && time < today + USECS_PER_DAY;
+		case WINDOW_UPCOMING:
+			return time >= today;
+		case WINDOW_PAST:
+			return has_time ? time < now : time < today;
+		default:
+			return true;
+	}
+}
+
+typedef enum RenderResult
+{
+	RENDERED,
+	RENDERED_NULL,				/* a placeholder is null: no tag */
+	RENDERED_ODD				/* no day to be found: the prefix stands for it */
+} RenderResult;
+
+/* Append one placeholder's value, filtered, to "scratch". */
+static RenderResult
+render_part(Tracker *tracker, TagPart *part, const ValueRef *ref, RowImage *row)
+{
+	StringInfo	target = part->nfilters > 0 ? &part_scratch : &scratch;
+	SourceColumn *source;
+	Datum		value;
+
+	resetStringInfo(&part_scratch);
+	if (cc_template_part_wants_day(part) && !ref->constant)
+	{
+		bool		is_null;
+
+		if (!get_local(tracker, ref, row, &is_null))
+			return is_null ? RENDERED_NULL : RENDERED_ODD;
+		cc_append_day(target, row->local, part->filters[0]);
+	}
+	else if (ref->constant)
+		appendBinaryStringInfo(target, ref->constant, ref->constant_len);
+	else
+	{
+		source = find_value(tracker, ref, row, &value);
+		if (source == NULL)
+			return RENDERED_NULL;
+		cc_value_append(target, &source->type, value);
+	}
+	if (part->nfilters > 0)
+		cc_template_apply_text_filters(&scratch, part, part_scratch.data, part_scratch.len);
+	return RENDERED;
+}
+
+/* Render a tag into "scratch". */
+static RenderResult
+render_tag(Tracker *tracker, TrackedTag *tag, RowImage *row)
+{
+	TagTemplate *template = tag->template;
+
+	resetStringInfo(&scratch);
+	for (int i = 0; i < template->nparts; i++)
+	{
+		TagPart    *part = &template->parts[i];
+		RenderResult result;
+
+		appendBinaryStringInfo(&scratch, part->literal, part->literal_len);
+		if (part->column == NULL)
+			continue;
+		result = render_part(tracker, part, tag->refs[i], row);
+		if (result != RENDERED)
+			return result;
+	}
+	cc_tag_shorten(&scratch, 0);
+	return RENDERED;
+}
+
+static void
+emit_tag(Tracker *tracker, PendingSet *set, TrackedTag *tag, RowImage *row)
+{
+	PendingTemplate *pending = cc_pending_template(set, tag->number);
+
+	if (tag->window != WINDOW_NONE && !in_window(tracker, tag, row))
+		return;
+	switch (render_tag(tracker, tag, row))
+	{
+		case RENDERED_NULL:
+			return;
+		case RENDERED_ODD:
+			cc_pending_add_collapsed(set, row->tenant, pending);
+			return;
+		case RENDERED:
+			break;
+	}
+	if (tag->template->is_prefix && !cc_pending_is_collapsed(pending))
+		cc_pending_add_prefix(set, row->tenant, tag->profile, scratch.data, scratch.len);
+	else
+		cc_pending_add_tag(set, row->tenant, pending, tag->profile, scratch.data, scratch.len);
+}
+
+/* Start a new era of the group's memo if what it remembers no longer holds. */
+static void
+check_era(TagGroup *group, PendingSet *set)
+{
+	TimestampTz instant = group->windowed ? GetCurrentStatementStartTimestamp() : 0;
+
+	if (likely(group->serial == cc_pending_serial(set) &&
+			   group->generation == cc_pending_generation(set) &&
+			   group->instant == instant))
+		return;
+	group->serial = cc_pending_serial(set);
+	group->generation = cc_pending_generation(set);
+	group->instant = instant;
+	group->era++;
+	group->rows = 0;
+	group->collapsed_tenant = NULL;
+}
+
+/* The values that a group's tags are made of, as bytes; 0: too many to remember. */
+static int
+memo_key(Tracker *tracker, TagGroup *group, const RowImage *row, char *key)
+{
+	int			len = 0;
+	int			index = -1;
+
+	memcpy(key, &row->tenant, sizeof(row->tenant));
+	len = sizeof(row->tenant);
+	while ((index = bms_next_member(group->sources, index)) >= 0)
+	{
+		SourceColumn *source = &tracker->sources[index];
+		Datum		value = row->values[source->attno - 1];
+		const char *data = (const char *) &value;
+		uint32		size = sizeof(Datum);
+
+		if (row->nulls[source->attno - 1])
+			size = PG_UINT32_MAX;
+		else if (source->typlen == -1)
+		{
+			if (VARATT_IS_EXTERNAL(DatumGetPointer(value)) ||
+				VARATT_IS_COMPRESSED(DatumGetPointer(value)))
+				return 0;
+			data = VARDATA_ANY(DatumGetPointer(value));
+			size = VARSIZE_ANY_EXHDR(DatumGetPointer(value));
+		}
+		else if (!source->typbyval)
+		{
+			if (source->typlen < 0)
+				return 0;
+			data = DatumGetPointer(value);
+			size = source->typlen;
+		}
+		if (len + sizeof(size) > MEMO_KEY_MAX)
+			return 0;
+		memcpy(key + len, &size, sizeof(size));
+		len += sizeof(size);
+		if (size == PG_UINT32_MAX)
+			continue;
+		if (size > MEMO_KEY_MAX - len)
+			return 0;
+		memcpy(key + len, data, size);
+		len += size;
+	}
+	return len;
+}
+
+/* Were the tags for these values added in this era already?  If not, say so from now on. */
+static bool
+memo_seen(Tracker *tracker, TagGroup *group, const RowImage *row)
+{
+	char		key[MEMO_KEY_MAX];
+	int			len;
+	uint32		hash;
+	MemoSlot   *slot;
+
+	if (++group->rows < 4)
+		return false;			/* most transactions change a row or two */
+	if (group->memo == NULL)
+		group->memo = MemoryContextAllocZero(tracker->context, sizeof(MemoSlot) * MEMO_SLOTS);
+	len = memo_key(tracker, group, row, key);
+	if (len == 0)
+		return false;
+	hash = hash_bytes((const unsigned char *) key, len);
+	slot = &group->memo[hash % MEMO_SLOTS];
+	if (slot->era == group->era && slot->hash == hash && slot->len == len &&
+		memcmp(slot->key, key, len) == 0)
+		return true;
+	slot->era = group->era;
+	slot->hash = hash;
+	slot->len = len;
+	memcpy(slot->key, key, len);
+	return false;
+}
+
+/* All tags of the group have collapsed: give this tenant their prefixes, once. */
+static bool
+emit_collapsed(PendingSet *set, TagGroup *group, PendingTenant *tenant)
+{
+	if (group->windowed)
+		return false;
+	for (int i = 0; i < group->ntags; i++)
+		if (!cc_pending_is_collapsed(cc_pending_template(set, group->tags[i]->number)))
+			return false;
+	if (group->collapsed_tenant == tenant)
+		return true;
+	for (int i = 0; i < group->ntags; i++)
+		cc_pending_add_collapsed(set, tenant,
+								 cc_pending_template(set, group->tags[i]->number));
+	group->collapsed_tenant = tenant;
+	return true;
+}
+
+/*
+ * A collapsed template must not give its prefix for a row that has no tag of
+ * it, so the short cut is only for rows without nulls.
+ */
+static bool
+has_null(Tracker *tracker, TagGroup *group, const RowImage *row)
+{
+	int			index = -1;
+
+	while ((index = bms_next_member(group->sources, index)) >= 0)
+		if (row->nulls[tracker->sources[index].attno - 1])
+			return true;
+	return false;
+}
+
+static bool
+fires(Tracker *tracker, const TagGroup *group)
+{
+	int			attno = -1;
+
+	if (group->watch == NULL)
+		return true;
+	while ((attno = bms_next_member(group->watch, attno)) >= 0)
+		if (tracker->changed[attno])
+			return true;
+	return false;
+}
+
+static void
+emit_row(Tracker *tracker, PendingSet *set, Datum *values, bool *nulls, bool is_update)
+{
+	RowImage	row = {.values = values,.nulls = nulls};
+
+	set_tenant(tracker, set, &row);
+	for (int g = 0; g < tracker->ngroups; g++)
+	{
+		TagGroup   *group = &tracker->groups[g];
+
+		if (is_update && !fires(tracker, group))
+			continue;
+		check_era(group, set);
+		if (!has_null(tracker, group, &row) && emit_collapsed(set, group, row.tenant))
+			continue;
+		if (memo_seen(tracker, group, &row))
+			continue;
+		for (int i = 0; i < group->ntags; i++)
+			emit_tag(tracker, set, group->tags[i], &row);
+	}
+}
+
+/* Note in tracker->changed which columns differ; false if none that counts does. */
+static bool
+find_changes(Tracker *tracker, TupleDesc desc, Datum *old_values, bool *old_nulls,
+			 Datum *new_values, bool *new_nulls)
+{
+	bool		any = false;
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		bool		differs;
+
+		tracker->changed[i + 1] = false;
+		if (att->attisdropped)
+			continue;
+		/* a template's "columns" may name an ignored one */
+		if (!tracker->compared[i + 1] && !tracker->selective)
+			continue;
+		if (old_nulls[i] || new_nulls[i])
+			differs = old_nulls[i] != new_nulls[i];
+		else
+			differs = !datum_image_eq(old_values[i], new_values[i], att->attbyval, att->attlen);
+		if (!differs)
+			continue;
+		tracker->changed[i + 1] = true;
+		any |= tracker->compared[i + 1];
+		if (any && !tracker->selective)
+			return true;
+	}
+	return any;
+}
+
+/*
+ * Add the tags of one row change to a set.  Old values NULL: insert; new ones
+ * NULL: delete.  The arrays hold all columns of "desc" for an update, and at
+ * least those up to tracker->max_attno otherwise.  Call it in a context that
+ * is reset soon.
+ */
+void
+cc_emit_change(Tracker *tracker, PendingSet *set, TupleDesc desc,
+			   Datum *old_values, bool *old_nulls, Datum *new_values, bool *new_nulls)
+{
+	bool		is_update = old_values && new_values;
+
+	prepare_scratch();
+	if (is_update &&
+		!find_changes(tracker, desc, old_values, old_nulls, new_values, new_nulls))
+		return;
+	if (old_values)
+		emit_row(tracker, set, old_values, old_nulls, is_update);
+	if (new_values)
+		emit_row(tracker, set, new_values, new_nulls, is_update);
+}
+
+/*
+ * The table was emptied: whatever its templates can make is stale, for every
+ * tenant.
+ */
+void
+cc_emit_all_prefixes(Tracker *tracker, PendingSet *set)
+{
+	PendingTenant *everybody = cc_pending_tenant(set, NULL, 0);
+
+	for (int i = 0; i < tracker->ntags; i++)
+	{
+		TrackedTag *tag = &tracker->tags[i];
+		TagTemplate *template = tag->template;
+
+		if (template->is_constant && !template->is_prefix)
+			cc_pending_add_tag(set, everybody, cc_pending_template(set, tag->number), tag->profile,
+							   template->text, strlen(template->text));
+		else
+			cc_pending_add_prefix(set, everybody, tag->profile,
+								  template->prefix, strlen(template->prefix));
+	}
+}

@@ -1,0 +1,319 @@
+/*-------------------------------------------------------------------------
+ *
+ * flush.c
+ *		This transaction's pending set, and its way into the log.
+ *
+ *	  PRE_COMMIT, PRE_PREPARE	pending set -> change records (and, in commit
+ *								delivery, NOTIFY; never for a prepared
+ *								transaction, which can not notify)
+ *	  COMMIT, ABORT, PREPARE	forget: the set dies with TopTransactionContext
+ *	  subtransaction events		handed to pending.c
+ *
+ * The change record is written in the transaction that it describes, so it is
+ * committed, rolled back and replayed with it.  Locks: RowExclusiveLock on one
+ * log slot, taken so that it never waits for a slot that is being emptied.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "clinicache.h"
+
+#include "flush.h"
+
+#include "access/xact.h"
+#include "invalidation_log.h"
+#include "mb/pg_wchar.h"
+#include "nodes/bitmapset.h"
+#include "nodes/pg_list.h"
+#include "notify.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+
+#define MAX_ORIGIN 200
+
+/* owned by TopTransactionContext; NULL when this transaction changed nothing yet */
+static PendingSet *pending = NULL;
+
+/* part of it was written early, see spill_level */
+static bool spilled = false;
+
+/* entries on their way to records: each tenant's in a chain */
+typedef struct Gather
+{
+	PendingSet *set;
+	List	   *tenants;
+	StringInfoData reasons;
+} Gather;
+
+static void spill_level(PendingSet *set);
+
+/*
+ * The transaction's own set.  Lives in TopTransactionContext.
+ */
+PendingSet *
+cc_flush_pending(void)
+{
+	if (pending == NULL)
+		pending = cc_pending_create(TopTransactionContext, spill_level);
+	return pending;
+}
+
+/* The transaction's own set, or NULL if there is none yet. */
+PendingSet *
+cc_flush_pending_if_any(void)
+{
+	return pending;
+}
+
+static void
+gather_entry(PendingEntry *entry, void *arg)
+{
+	Gather	   *gather = arg;
+
+	if (entry->kind == PENDING_REASON)
+	{
+		if (gather->reasons.len > 0)
+			appendStringInfoString(&gather->reasons, "; ");
+		appendBinaryStringInfo(&gather->reasons, entry->text, entry->len);
+		return;
+	}
+	if (entry->tenant->chain == NULL)
+		gather->tenants = lappend(gather->tenants, entry->tenant);
+	entry->chain = entry->tenant->chain;
+	entry->tenant->chain = entry;
+}
+
+/* Shorter profiles come first; of equal ones, by name. */
+static int
+compare_profiles(const void *a, const void *b)
+{
+	int			left = *(const int *) a;
+	int			right = *(const int *) b;
+	int			seconds = cc_pending_profile_seconds(left) - cc_pending_profile_seconds(right);
+
+	return seconds != 0 ? seconds :
+		strcmp(cc_pending_profile_name(left), cc_pending_profile_name(right));
+}
+
+/* Add the tags of one profile to the record and, if given, to the message. */
+static void
+add_profile(LogRecord *record, int profile, PendingEntry **tags, int ntags,
+			MessageBuilder *message)
+{
+	const char *name = cc_pending_profile_name(profile);
+	int			name_len = strlen(name);
+	int			before = record->ntags;
+
+	for (int i = 0; i < ntags; i++)
+	{
+		PendingEntry *entry = tags[i];
+
+		if (entry->profile != profile)
+			continue;
+		record->tags[record->ntags++] =
+			PointerGetDatum(cstring_to_text_with_len(entry->text, entry->len));
+		if (message)
+			cc_message_add_tag(message, name, name_len, entry->text, entry->len);
+	}
+	record->profile_counts[record->nprofiles] = record->ntags - before;
+	record->profiles[record->nprofiles++] =
+		PointerGetDatum(cstring_to_text_with_len(name, name_len));
+}
+
+/*
+ * Turn a tenant's chain into a record and, if "message" is given, add it to
+ * the message too.  Tags come grouped by profile: there are few, so one pass
+ * for each is cheaper than sorting.
+ */
+static void
+make_record(PendingSet *set, PendingTenant *tenant, LogRecord *record, MessageBuilder *message)
+{
+	PendingEntry **tags;
+	Bitmapset  *seen = NULL;
+	int		   *profiles;
+	int			nprofiles = 0;
+	int			ntags = 0;
+	int			count = 0;
+
+	for (PendingEntry *entry = tenant->chain; entry; entry = entry->chain)
+		count++;
+	record->tenant = tenant->text;
+	record->tenant_len = tenant->len;
+	record->tags = palloc(sizeof(Datum) * count);
+	record->profiles = palloc(sizeof(Datum) * count);
+	record->profile_counts = palloc(sizeof(int32) * count);
+	record->prefixes = palloc(sizeof(Datum) * count);
+	tags = palloc(sizeof(PendingEntry *) * count);
+	profiles = palloc(sizeof(int) * count);
+
+	for (PendingEntry *entry = tenant->chain; entry; entry = entry->chain)
+	{
+		if (entry->kind == PENDING_PREFIX)
+		{
+			record->prefixes[record->nprefixes++] =
+				PointerGetDatum(cstring_to_text_with_len(entry->text, entry->len));
+			if (message)
+				cc_message_add_prefix(message, entry->text, entry->len);
+			continue;
+		}
+		if (cc_pending_has_shorter(set, entry))
+			continue;
+		tags[ntags++] = entry;
+		if (!bms_is_member(entry->profile, seen))
+		{
+			seen = bms_add_member(seen, entry->profile);
+			profiles[nprofiles++] = entry->profile;
+		}
+	}
+	tenant->chain = NULL;
+	qsort(profiles, nprofiles, sizeof(int), compare_profiles);
+	for (int i = 0; i < nprofiles; i++)
+		add_profile(record, profiles[i], tags, ntags, message);
+}
+
+/* Who and what: the reasons given to invalidate(), else the application. */
+static const char *
+make_origin(Gather *gather)
+{
+	char	   *origin = gather->reasons.len > 0 ? gather->reasons.data : application_name;
+	int			len;
+
+	if (origin == NULL || origin[0] == '\0')
+		return NULL;
+	len = pg_mbcliplen(origin, strlen(origin), MAX_ORIGIN);
+	return pnstrdup(origin, len);
+}
+
+/*
+ * Write what was gathered.  Nothing is written when the extension is being
+ * dropped by this very transaction.
+ */
+static void
+write_records(Gather *gather, bool delivered, MessageBuilder *message)
+{
+	LogWriter  *writer;
+	const char *origin = make_origin(gather);
+	ListCell   *cell;
+
+	if (gather->tenants == NIL)
+		return;
+	writer = cc_log_begin_write();
+	foreach(cell, gather->tenants)
+	{
+		LogRecord	record = {0};
+
+		make_record(gather->set, lfirst(cell), &record, message);
+		record.origin = origin;
+		record.delivered = delivered;
+		if (writer)
+			cc_log_append(writer, &record);
+	}
+	if (writer)
+		cc_log_end_write(writer);
+}
+
+static MemoryContext
+begin_writing(Gather *gather, PendingSet *set)
+{
+	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "clinicache flush",
+											   ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(work);
+
+	gather->set = set;
+	gather->tenants = NIL;
+	initStringInfo(&gather->reasons);
+	return old;
+}
+
+static void
+end_writing(MemoryContext old)
+{
+	MemoryContext work = MemoryContextSwitchTo(old);
+
+	MemoryContextDelete(work);
+}
+
+/*
+ * The innermost subtransaction holds too much: write its part now, within it,
+ * so that its rollback hides the record.  It is not notified here: a
+ * transaction that has notified can not be prepared any more.  Instead the
+ * commit sends a wake-up, and maintain() delivers the record too.
+ */
+static void
+spill_level(PendingSet *set)
+{
+	Gather		gather;
+	MemoryContext old = begin_writing(&gather, set);
+
+	cc_pending_visit_level(set, gather_entry, &gather);
+	write_records(&gather, false, NULL);
+	cc_pending_forget_level(set);
+	spilled = true;
+	end_writing(old);
+}
+
+/* Write all; "notify": the committing session delivers, if it may. */
+static void
+flush_all(bool notify)
+{
+	Gather		gather;
+	MemoryContext old = begin_writing(&gather, pending);
+	MessageBuilder *message = NULL;
+
+	if (notify && cc_guc_delivery() == DELIVERY_COMMIT && !cc_notify_queue_is_full())
+		message = cc_message_begin(0);
+	cc_pending_visit(pending, gather_entry, &gather);
+	write_records(&gather, message != NULL, message);
+	if (message && (spilled || !cc_message_is_empty(message)))
+	{
+		cc_notify_send(message, NULL);
+		if (spilled && !cc_message_is_empty(message))
+			cc_notify_send(cc_message_begin(0), NULL);
+	}
+	end_writing(old);
+}
+
+static void
+xact_callback(XactEvent event, void *arg)
+{
+	if (pending == NULL)
+		return;
+	switch (event)
+	{
+		case XACT_EVENT_PRE_COMMIT:
+			flush_all(true);
+			break;
+		case XACT_EVENT_PRE_PREPARE:
+			flush_all(false);
+			break;
+		case XACT_EVENT_COMMIT:
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PREPARE:
+			/* the memory goes with TopTransactionContext */
+			pending = NULL;
+			spilled = false;
+			break;
+		default:
+			/* parallel workers can not write, so they never have a set */
+			break;
+	}
+}
+
+static void
+subxact_callback(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
+{
+	if (pending == NULL)
+		return;
+	if (event == SUBXACT_EVENT_COMMIT_SUB)
+		cc_pending_subcommit(pending, GetCurrentTransactionNestLevel());
+	else if (event == SUBXACT_EVENT_ABORT_SUB)
+		cc_pending_subabort(pending, GetCurrentTransactionNestLevel());
+}
+
+/* Register the callbacks; called once, from _PG_init. */
+void
+cc_flush_init(void)
+{
+	RegisterXactCallback(xact_callback, NULL);
+	RegisterSubXactCallback(subxact_callback, NULL);
+}

@@ -1,0 +1,21 @@
+/*-------------------------------------------------------------------------
+ *
+ * flush.h
+ *		This transaction's pending set, and its way into the log.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CLINICACHE_FLUSH_H
+#define CLINICACHE_FLUSH_H
+
+#include "pending.h"
+
+extern void cc_flush_init(void);
+
+/* the transaction's set, made at first use */
+extern PendingSet *cc_flush_pending(void);
+
+/* the same, but NULL if nothing was added yet */
+extern PendingSet *cc_flush_pending_if_any(void);
+
+#endif							/* CLINICACHE_FLUSH_H */

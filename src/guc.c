@@ -1,0 +1,151 @@
+/*-------------------------------------------------------------------------
+ *
+ * guc.c
+ *		The settings of clinicache.
+ *
+ * Whatever decides what subscribers are promised (delivery, channel, payload,
+ * time zone) is PGC_SIGHUP: a session that could set its own channel would
+ * make the "pos" of everybody's messages untrue.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "clinicache.h"
+
+#include <limits.h>
+
+#include "pgtime.h"
+#include "utils/guc.h"
+
+int			cc_delivery = DELIVERY_AUTO;
+int			cc_payload = PAYLOAD_TAGS;
+int			cc_on_error = ON_ERROR_RESET;
+char	   *cc_channel = NULL;
+char	   *cc_timezone = NULL;
+int			cc_bulk_threshold = 1000;
+int			cc_retention = 86400;
+int			cc_log_max_size = 1024;
+double		cc_notify_queue_limit = 0.5;
+
+static const struct config_enum_entry delivery_options[] = {
+	{"auto", DELIVERY_AUTO, false},
+	{"worker", DELIVERY_WORKER, false},
+	{"commit", DELIVERY_COMMIT, false},
+	{"log", DELIVERY_LOG, false},
+	{NULL, 0, false}
+};
+
+static const struct config_enum_entry payload_options[] = {
+	{"tags", PAYLOAD_TAGS, false},
+	{"position", PAYLOAD_POSITION, false},
+	{NULL, 0, false}
+};
+
+static const struct config_enum_entry on_error_options[] = {
+	{"reset", ON_ERROR_RESET, false},
+	{"error", ON_ERROR_ERROR, false},
+	{NULL, 0, false}
+};
+
+/* LISTEN takes an identifier: NAMEDATALEN - 1 bytes at most, and not empty. */
+static bool
+check_channel(char **newval, void **extra, GucSource source)
+{
+	if ((*newval)[0] != '\0' && strlen(*newval) < NAMEDATALEN)
+		return true;
+	GUC_check_errdetail("A channel name has 1 to %d bytes.", NAMEDATALEN - 1);
+	return false;
+}
+
+static bool
+check_timezone(char **newval, void **extra, GucSource source)
+{
+	if (pg_tzset(*newval) != NULL)
+		return true;
+	GUC_check_errdetail("Time zone \"%s\" is not known.", *newval);
+	return false;
+}
+
+static void
+define_delivery_settings(void)
+{
+	DefineCustomEnumVariable("clinicache.delivery",
+							 "Who turns change records into notifications.",
+							 "auto: the worker where it runs, else the committing session.",
+							 &cc_delivery, DELIVERY_AUTO, delivery_options,
+							 PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("clinicache.channel",
+							   "The channel that subscribers LISTEN on.",
+							   NULL, &cc_channel, "clinicache",
+							   PGC_SIGHUP, 0, check_channel, NULL, NULL);
+	DefineCustomEnumVariable("clinicache.payload",
+							 "What a notification holds: the tags, or only a wake-up.",
+							 "position: no tag leaves the database in a notification; "
+							 "subscribers read them with clinicache.changes().",
+							 &cc_payload, PAYLOAD_TAGS, payload_options,
+							 PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomRealVariable("clinicache.notify_queue_limit",
+							 "How full the notification queue may be before commits leave "
+							 "their records to clinicache.maintain().",
+							 "A fraction of the queue, 0 to 1.",
+							 &cc_notify_queue_limit, 0.5, 0.0, 1.0,
+							 PGC_SIGHUP, 0, NULL, NULL, NULL);
+}
+
+static void
+define_log_settings(void)
+{
+	DefineCustomIntVariable("clinicache.retention",
+							"How long change records are kept for subscribers that are away.",
+							NULL, &cc_retention, 86400, 0, INT_MAX / 4,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable("clinicache.log_max_size",
+							"Disk space of the invalidation log beyond which its oldest part goes, "
+							"whatever the retention.",
+							"Subscribers that were behind it are told to reset.",
+							&cc_log_max_size, 1024, 1, INT_MAX / 2,
+							PGC_SIGHUP, GUC_UNIT_MB, NULL, NULL, NULL);
+}
+
+static void
+define_tracking_settings(void)
+{
+	DefineCustomStringVariable("clinicache.timezone",
+							   "Time zone of tenants that clinicache.tenant does not name.",
+							   NULL, &cc_timezone, "UTC",
+							   PGC_SIGHUP, 0, check_timezone, NULL, NULL);
+	DefineCustomIntVariable("clinicache.bulk_threshold",
+							"Different tags of one template in a transaction beyond which they "
+							"collapse to the template's prefix.",
+							NULL, &cc_bulk_threshold, 1000, 1, 1000000,
+							PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomEnumVariable("clinicache.on_error",
+							 "What a change does whose table's configuration cannot be used.",
+							 "reset: it passes, with a WARNING, and subscribers drop everything; "
+							 "error: it fails.",
+							 &cc_on_error, ON_ERROR_RESET, on_error_options,
+							 PGC_SUSET, 0, NULL, NULL, NULL);
+}
+
+/*
+ * Define all settings and reserve the prefix.  Called once, from _PG_init.
+ */
+void
+cc_guc_define(void)
+{
+	define_delivery_settings();
+	define_log_settings();
+	define_tracking_settings();
+	MarkGUCPrefixReserved("clinicache");
+}
+
+/*
+ * The delivery in force.  Without a worker "auto" means the committing
+ * session; an explicit "worker" leaves records to whoever runs maintain().
+ */
+DeliveryMode
+cc_guc_delivery(void)
+{
+	if (cc_delivery == DELIVERY_AUTO)
+		return DELIVERY_COMMIT;
+	return (DeliveryMode) cc_delivery;
+}

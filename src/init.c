@@ -1,0 +1,31 @@
+/*-------------------------------------------------------------------------
+ *
+ * init.c
+ *		Module load: settings and the callbacks that live as long as the backend.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "clinicache.h"
+
+#include "flush.h"
+#include "invalidation_log.h"
+#include "tenant_zone.h"
+#include "tracker.h"
+
+PG_MODULE_MAGIC;
+
+void		_PG_init(void);
+
+/*
+ * Registers everything once; each callback returns at once when it has
+ * nothing to do.  Nothing is registered per transaction.
+ */
+void
+_PG_init(void)
+{
+	cc_guc_define();
+	cc_tracker_init();
+	cc_tenant_zone_init();
+	cc_log_init();
+	cc_flush_init();
+}

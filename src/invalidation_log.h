@@ -1,0 +1,40 @@
+/*-------------------------------------------------------------------------
+ *
+ * invalidation_log.h
+ *		The log of change records: appending, scanning.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CLINICACHE_INVALIDATION_LOG_H
+#define CLINICACHE_INVALIDATION_LOG_H
+
+#include "postgres.h"
+#include "access/transam.h"
+#include "datatype/timestamp.h"
+#include "utils/relcache.h"
+#include "utils/snapshot.h"
+
+/* one row to write; tags are ordered by profile, see profile_counts */
+typedef struct LogRecord
+{
+	const char *tenant;			/* NULL: for everybody */
+	int			tenant_len;
+	const char *origin;			/* may be NULL */
+	int			ntags;
+	Datum	   *tags;			/* text */
+	int			nprofiles;
+	Datum	   *profiles;		/* text */
+	int32	   *profile_counts; /* tags of each profile */
+	int			nprefixes;
+	Datum	   *prefixes;		/* text */
+	bool		delivered;
+} LogRecord;
+
+typedef struct LogWriter LogWriter;
+
+extern void cc_log_init(void);
+extern LogWriter *cc_log_begin_write(void);
+extern void cc_log_append(LogWriter *writer, const LogRecord *record);
+extern void cc_log_end_write(LogWriter *writer);
+
+#endif							/* CLINICACHE_INVALIDATION_LOG_H */

@@ -1,0 +1,222 @@
+/*-------------------------------------------------------------------------
+ *
+ * log_scan.c
+ *		Reading the log between a position and a snapshot.
+ *
+ * Wanted are the records visible in the snapshot and not visible at the
+ * position.  Not visible at it means: xid >= xmax, or xid in its list of running
+ * transactions.  So each slot is read by one range of its xid index and one
+ * look-up for each listed transaction.  Never from xmin on: a transaction that
+ * stays open for an hour would make every call read the whole hour again.
+ *
+ * The caller's own records (spilled early) are visible to itself, but its
+ * position counts it as running: they are left for the time after its commit.
+ *
+ * Locks: AccessShareLock on one slot at a time, given back at once.  Holding it
+ * to the end of the transaction would buy nothing, since emptied slots are
+ * noticed by the floor (log_slots.c), and would keep upkeep from emptying slots
+ * while a dashboard's transaction stays open.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "clinicache.h"
+
+#include "log_scan.h"
+
+#include "access/genam.h"
+#include "access/relscan.h"
+#include "access/skey.h"
+#include "access/stratnum.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/tupmacs.h"
+#include "access/xact.h"
+#include "catalog.h"
+#include "catalog/pg_type.h"
+#include "compat.h"
+#include "executor/tuptable.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/fmgroids.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/xid8.h"
+
+/* what stays the same during one cc_log_scan */
+typedef struct LogScan
+{
+	const LogScanFilter *filter;
+	MessageBuilder *builder;
+	FullTransactionId own;		/* invalid: none */
+	MemoryContext row_context;	/* reset per row */
+} LogScan;
+
+/* elements of a text[] in place: deconstruct_array would cost more than all else */
+typedef struct TextWalk
+{
+	char	   *at;
+	int			left;
+} TextWalk;
+
+static void
+begin_walk(TextWalk *walk, TupleTableSlot *slot, int attnum)
+{
+	ArrayType  *array;
+
+	walk->left = 0;
+	if (slot->tts_isnull[attnum - 1])
+		return;
+	array = DatumGetArrayTypeP(slot->tts_values[attnum - 1]);
+	if (ARR_HASNULL(array) || ARR_ELEMTYPE(array) != TEXTOID)
+		elog(ERROR, "malformed record in the invalidation log");
+	walk->at = ARR_DATA_PTR(array);
+	walk->left = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
+}
+
+static bool
+next_text(TextWalk *walk, const char **text, int *len)
+{
+	if (walk->left == 0)
+		return false;
+	walk->left--;
+	walk->at = (char *) att_align_pointer(walk->at, TYPALIGN_INT, -1, walk->at);
+	*text = VARDATA_ANY(walk->at);
+	*len = VARSIZE_ANY_EXHDR(walk->at);
+	walk->at += VARSIZE_ANY(walk->at);
+	return true;
+}
+
+/* Add the record's tags, profile by profile, and its prefixes. */
+static void
+add_record(MessageBuilder *builder, TupleTableSlot *slot)
+{
+	TextWalk	tags;
+	TextWalk	profiles;
+	TextWalk	prefixes;
+	const char *text;
+	const char *profile;
+	int			len;
+	int			profile_len;
+	int32	   *counts = NULL;
+	int			ncounts = 0;
+
+	begin_walk(&tags, slot, Anum_log_tags);
+	begin_walk(&profiles, slot, Anum_log_profiles);
+	begin_walk(&prefixes, slot, Anum_log_prefixes);
+	if (!slot->tts_isnull[Anum_log_profile_counts - 1])
+	{
+		ArrayType  *array = DatumGetArrayTypeP(slot->tts_values[Anum_log_profile_counts - 1]);
+
+		counts = (int32 *) ARR_DATA_PTR(array);
+		ncounts = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
+	}
+	for (int i = 0; next_text(&profiles, &profile, &profile_len); i++)
+	{
+		for (int left = i < ncounts ? counts[i] : 0;
+			 left > 0 && next_text(&tags, &text, &len); left--)
+			cc_message_add_tag(builder, profile, profile_len, text, len);
+	}
+	while (next_text(&tags, &text, &len))
+		cc_message_add_tag(builder, CC_PROFILE_DEFAULT, strlen(CC_PROFILE_DEFAULT), text, len);
+	while (next_text(&prefixes, &text, &len))
+		cc_message_add_prefix(builder, text, len);
+}
+
+static bool
+record_counts(LogScan *scan, TupleTableSlot *slot)
+{
+	const LogScanFilter *filter = scan->filter;
+
+	if (FullTransactionIdIsValid(scan->own) &&
+		FullTransactionIdEquals(DatumGetFullTransactionId(slot->tts_values[Anum_log_xid - 1]),
+								scan->own))
+		return false;
+	if (filter->only_undelivered && DatumGetBool(slot->tts_values[Anum_log_delivered - 1]))
+		return false;
+	if (filter->test != NULL)
+	{
+		struct varlena *tenant = NULL;
+
+		if (!slot->tts_isnull[Anum_log_tenant - 1])
+			tenant = PG_DETOAST_DATUM_PACKED(slot->tts_values[Anum_log_tenant - 1]);
+		return filter->test(tenant ? VARDATA_ANY(tenant) : NULL,
+							tenant ? VARSIZE_ANY_EXHDR(tenant) : 0, filter->arg);
+	}
+	return true;
+}
+
+/* Run the index scan for one key; false: the message is a reset already, stop. */
+static bool
+scan_key(LogScan *scan, IndexScanDesc index_scan, TupleTableSlot *slot,
+		 FullTransactionId xid, StrategyNumber strategy)
+{
+	int			wanted = scan->filter->only_undelivered ? Anum_log_delivered : Anum_log_prefixes;
+	MemoryContext old;
+	ScanKeyData key;
+
+	ScanKeyInit(&key, 1, strategy,
+				strategy == BTEqualStrategyNumber ? F_XID8EQ : F_XID8GE,
+				FullTransactionIdGetDatum(xid));
+	index_rescan(index_scan, &key, 1, NULL, 0);
+	while (index_getnext_slot(index_scan, ForwardScanDirection, slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		slot_getsomeattrs(slot, wanted);
+		old = MemoryContextSwitchTo(scan->row_context);
+		if (record_counts(scan, slot))
+			add_record(scan->builder, slot);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(scan->row_context);
+		if (cc_message_is_reset(scan->builder))
+			return false;
+	}
+	return true;
+}
+
+static bool
+scan_slot(LogScan *scan, Oid table, const Position *since, Snapshot snapshot)
+{
+	Relation	rel = table_open(table, AccessShareLock);
+	Relation	index = cc_catalog_open_index(rel, AccessShareLock);
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	IndexScanDesc index_scan = cc_index_beginscan(rel, index, snapshot, 1);
+	bool		go_on = true;
+
+	for (int i = 0; since != NULL && go_on && i < since->nrunning; i++)
+		go_on = scan_key(scan, index_scan, slot, since->running[i], BTEqualStrategyNumber);
+	if (go_on)
+		go_on = scan_key(scan, index_scan, slot,
+						 since ? since->xmax : FullTransactionIdFromU64(0),
+						 BTGreaterEqualStrategyNumber);
+	index_endscan(index_scan);
+	ExecDropSingleTupleTableSlot(slot);
+	index_close(index, AccessShareLock);
+	table_close(rel, AccessShareLock);
+	return go_on;
+}
+
+/*
+ * Add to the builder what committed after "since" (NULL: ever) and is visible
+ * in "snapshot".  The caller checks the floor before and after.
+ */
+void
+cc_log_scan(const Position *since, Snapshot snapshot,
+			const LogScanFilter *filter, MessageBuilder *builder)
+{
+	Oid			tables[CC_LOG_SLOTS];
+	LogScan		scan;
+
+	if (!cc_catalog_slots(tables))
+		return;
+	scan.filter = filter;
+	scan.builder = builder;
+	scan.own = GetTopFullTransactionIdIfAny();
+	scan.row_context = AllocSetContextCreate(CurrentMemoryContext, "clinicache log row",
+											 ALLOCSET_DEFAULT_SIZES);
+	for (int i = 0; i < CC_LOG_SLOTS; i++)
+	{
+		if (!scan_slot(&scan, tables[i], since, snapshot))
+			break;
+	}
+	MemoryContextDelete(scan.row_context);
+}

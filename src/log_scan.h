@@ -1,0 +1,43 @@
+/*-------------------------------------------------------------------------
+ *
+ * log_scan.h
+ *		Reading the log between a position and a snapshot; its columns.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CLINICACHE_LOG_SCAN_H
+#define CLINICACHE_LOG_SCAN_H
+
+#include "clinicache.h"
+
+#include "payload.h"
+#include "position.h"
+#include "utils/snapshot.h"
+
+/* columns of clinicache.invalidation_log and its slots */
+#define Anum_log_xid 1
+#define Anum_log_tenant 2
+#define Anum_log_at 3
+#define Anum_log_origin 4
+#define Anum_log_tags 5
+#define Anum_log_profiles 6
+#define Anum_log_profile_counts 7
+#define Anum_log_prefixes 8
+#define Anum_log_deltas 9
+#define Anum_log_delivered 10
+#define Natts_log 10
+
+/* does a record of this tenant (NULL: of none) count? */
+typedef bool (*TenantTest) (const char *tenant, int len, void *arg);
+
+typedef struct LogScanFilter
+{
+	TenantTest	test;			/* NULL: all count */
+	void	   *arg;
+	bool		only_undelivered;
+} LogScanFilter;
+
+extern void cc_log_scan(const Position *since, Snapshot snapshot,
+						const LogScanFilter *filter, MessageBuilder *builder);
+
+#endif							/* CLINICACHE_LOG_SCAN_H */

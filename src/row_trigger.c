@@ -1,0 +1,131 @@
+/*-------------------------------------------------------------------------
+ *
+ * row_trigger.c
+ *		The triggers, as the executor calls them.
+ *
+ * row_change(config)		AFTER INSERT OR UPDATE OR DELETE FOR EACH ROW
+ * truncate_change(config)	AFTER TRUNCATE FOR EACH STATEMENT
+ *
+ * Both add to this transaction's pending set and write nothing themselves.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "clinicache.h"
+
+#include "access/xact.h"
+#include "commands/trigger.h"
+#include "executor/tuptable.h"
+#include "flush.h"
+#include "tracker.h"
+#include "utils/rel.h"
+
+PG_FUNCTION_INFO_V1(row_change);
+PG_FUNCTION_INFO_V1(truncate_change);
+
+static void
+protocol_error(const char *function, const char *what)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+			 errmsg("function \"%s\" %s", function, what),
+			 errhint("Let clinicache.track() make the trigger.")));
+}
+
+/*
+ * The configuration can not be used.  By clinicache.on_error the change fails,
+ * or passes with everybody told to drop everything.
+ */
+static void
+handle_broken(Tracker *tracker, Relation rel, PendingSet *set)
+{
+	static TimestampTz warned = 0;
+	bool		fail = cc_on_error == ON_ERROR_ERROR;
+
+	if (fail || warned != GetCurrentStatementStartTimestamp())
+		ereport(fail ? ERROR : WARNING,
+				(errcode(tracker->broken_code),
+				 errmsg("clinicache can not track changes of table \"%s\"",
+						RelationGetRelationName(rel)),
+				 errdetail_internal("%s", tracker->broken),
+				 errhint("%s the table again with clinicache.track().",
+						 fail ? "Track" : "Subscribers are told to drop everything; track")));
+	warned = GetCurrentStatementStartTimestamp();
+	cc_pending_add_prefix(set, cc_pending_tenant(set, NULL, 0),
+						  cc_pending_profile(CC_PROFILE_DEFAULT, CC_PROFILE_DEFAULT_SECONDS),
+						  "", 0);
+}
+
+/*
+ * row_change() -> trigger
+ */
+Datum
+row_change(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	Relation	rel;
+	Tracker    *tracker;
+	TupleTableSlot *old_slot = NULL;
+	TupleTableSlot *new_slot = NULL;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		protocol_error("row_change", "was not called by trigger manager");
+	if (!TRIGGER_FIRED_AFTER(trigdata->tg_event) || !TRIGGER_FIRED_FOR_ROW(trigdata->tg_event))
+		protocol_error("row_change", "has to be fired AFTER, FOR EACH ROW");
+
+	rel = trigdata->tg_relation;
+	tracker = cc_tracker_get(rel, trigdata->tg_trigger);
+	if (unlikely(tracker->broken != NULL))
+	{
+		handle_broken(tracker, rel, cc_flush_pending());
+		return PointerGetDatum(NULL);
+	}
+
+	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
+		new_slot = trigdata->tg_trigslot;
+	else if (TRIGGER_FIRED_BY_DELETE(trigdata->tg_event))
+		old_slot = trigdata->tg_trigslot;
+	else if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
+	{
+		old_slot = trigdata->tg_trigslot;
+		new_slot = trigdata->tg_newslot;
+		slot_getallattrs(old_slot);
+		slot_getallattrs(new_slot);
+	}
+	else
+		protocol_error("row_change", "was fired by an event other than INSERT, UPDATE, DELETE");
+	if (old_slot)
+		slot_getsomeattrs(old_slot, tracker->max_attno);
+	if (new_slot)
+		slot_getsomeattrs(new_slot, tracker->max_attno);
+
+	cc_emit_change(tracker, cc_flush_pending(), RelationGetDescr(rel),
+				   old_slot ? old_slot->tts_values : NULL,
+				   old_slot ? old_slot->tts_isnull : NULL,
+				   new_slot ? new_slot->tts_values : NULL,
+				   new_slot ? new_slot->tts_isnull : NULL);
+	return PointerGetDatum(NULL);
+}
+
+/*
+ * truncate_change() -> trigger
+ */
+Datum
+truncate_change(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	Tracker    *tracker;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		protocol_error("truncate_change", "was not called by trigger manager");
+	if (!TRIGGER_FIRED_AFTER(trigdata->tg_event) ||
+		!TRIGGER_FIRED_FOR_STATEMENT(trigdata->tg_event) ||
+		!TRIGGER_FIRED_BY_TRUNCATE(trigdata->tg_event))
+		protocol_error("truncate_change", "has to be fired AFTER TRUNCATE, FOR EACH STATEMENT");
+
+	tracker = cc_tracker_get(trigdata->tg_relation, trigdata->tg_trigger);
+	if (tracker->broken)
+		handle_broken(tracker, trigdata->tg_relation, cc_flush_pending());
+	else
+		cc_emit_all_prefixes(tracker, cc_flush_pending());
+	return PointerGetDatum(NULL);
+}

@@ -1,0 +1,228 @@
+/*-------------------------------------------------------------------------
+ *
+ * tracker.c
+ *		Trackers, compiled once per table and backend.
+ *
+ * A tracker is kept under CacheMemoryContext until its table's relcache entry
+ * is invalidated (the trigger was replaced, a column altered).  The callback
+ * only marks it stale: it may run while the tracker is in use, during a detoast
+ * or a look-up.  The next trigger call replaces it.
+ *
+ * Compilation runs in a subtransaction, so that whatever is wrong with a
+ * configuration leaves the user's statement alone when clinicache.on_error is
+ * "reset".
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "clinicache.h"
+
+#include "tracker.h"
+
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "compat.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/syscache.h"
+
+typedef struct TrackerEntry
+{
+	Oid			relid;			/* hash key */
+	Tracker    *tracker;
+} TrackerEntry;
+
+static HTAB *trackers = NULL;
+
+static void
+tracker_relcache_callback(Datum arg, Oid relid)
+{
+	HASH_SEQ_STATUS status;
+	TrackerEntry *entry;
+
+	if (trackers == NULL)
+		return;
+	if (OidIsValid(relid))
+	{
+		entry = hash_search(trackers, &relid, HASH_FIND, NULL);
+		if (entry && entry->tracker)
+			entry->tracker->stale = true;
+		return;
+	}
+	hash_seq_init(&status, trackers);
+	while ((entry = hash_seq_search(&status)) != NULL)
+		if (entry->tracker)
+			entry->tracker->stale = true;
+}
+
+/* Register the callback; called once, from _PG_init. */
+void
+cc_tracker_init(void)
+{
+	CacheRegisterRelcacheCallback(tracker_relcache_callback, (Datum) 0);
+}
+
+static bool
+may_execute(Oid owner, Oid namespace, const char *name, Oid *types, int ntypes)
+{
+	Oid			function = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
+										   CStringGetDatum(name),
+										   PointerGetDatum(buildoidvector(types, ntypes)),
+										   ObjectIdGetDatum(namespace));
+
+	return OidIsValid(function) &&
+		cc_proc_aclcheck(function, owner, ACL_EXECUTE) == ACLCHECK_OK;
+}
+
+/*
+ * May the table's owner execute clinicache.track(), in either form?  Everybody
+ * can name our trigger function in CREATE TRIGGER; this is what keeps the tags
+ * in the hands of those who were trusted with them.  Whoever writes the row
+ * needs no privilege here, not even on our schema.
+ */
+static void
+check_owner(Relation rel)
+{
+	Oid			owner = rel->rd_rel->relowner;
+	Oid			namespace = get_namespace_oid(CC_SCHEMA, true);
+	Oid			types[4] = {REGCLASSOID, TEXTOID, JSONBOID, JSONBOID};
+	Oid			own_types[2] = {REGCLASSOID, JSONBOID};
+
+	if (may_execute(owner, namespace, "track", types, 4) ||
+		may_execute(owner, namespace, "track", own_types, 2))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("owner \"%s\" of table \"%s\" may not track tables",
+					GetUserNameFromId(owner, false), RelationGetRelationName(rel)),
+			 errhint("A superuser can allow it: SELECT clinicache.grant_tracker(%s).",
+					 quote_literal_cstr(GetUserNameFromId(owner, false)))));
+}
+
+static Tracker *
+compile(Relation rel, Trigger *trigger)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "clinicache tracker",
+												  ALLOCSET_SMALL_SIZES);
+	Tracker    *tracker;
+	MemoryContext old;
+	Jsonb	   *config;
+
+	check_owner(rel);
+	if (trigger->tgnargs != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("trigger \"%s\" needs one argument, its configuration", trigger->tgname),
+				 errhint("Let clinicache.track() make the trigger.")));
+	old = MemoryContextSwitchTo(context);
+	config = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(trigger->tgargs[0])));
+	tracker = cc_config_compile(rel, config, context);
+	MemoryContextSwitchTo(old);
+	return tracker;
+}
+
+/* A tracker that only remembers why there is none. */
+static Tracker *
+make_broken(Relation rel, const ErrorData *error)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "clinicache tracker",
+												  ALLOCSET_SMALL_SIZES);
+	Tracker    *tracker = MemoryContextAllocZero(context, sizeof(Tracker));
+
+	tracker->relid = RelationGetRelid(rel);
+	tracker->context = context;
+	tracker->broken = MemoryContextStrdup(context, error->message);
+	tracker->broken_code = error->sqlerrcode;
+	tracker->broken_at = GetCurrentStatementStartTimestamp();
+	return tracker;
+}
+
+/*
+ * Compile within a subtransaction.  Cancellation and exhausted memory are
+ * raised as ever, and so is the owner's lack of permission: that is no
+ * accident to be passed over.
+ */
+static Tracker *
+compile_safely(Relation rel, Trigger *trigger)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	Tracker    *volatile tracker = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		tracker = compile(rel, trigger);
+		ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		if (error->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE ||
+			error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
+			error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
+			error->sqlerrcode == ERRCODE_OUT_OF_MEMORY)
+			ReThrowError(error);
+		tracker = make_broken(rel, error);
+	}
+	PG_END_TRY();
+	return tracker;
+}
+
+/* A broken tracker is tried again in the next statement. */
+static bool
+is_current(const Tracker *tracker, const Relation rel)
+{
+	if (tracker == NULL || tracker->stale)
+		return false;
+	if (tracker->broken)
+		return tracker->broken_at == GetCurrentStatementStartTimestamp();
+	return tracker->natts == RelationGetDescr(rel)->natts;
+}
+
+/*
+ * The tracker of a table, by one of its triggers.  It belongs to the cache and
+ * is good until the next call.  Look at "broken" before using it.
+ */
+Tracker *
+cc_tracker_get(Relation rel, Trigger *trigger)
+{
+	Oid			relid = RelationGetRelid(rel);
+	TrackerEntry *entry;
+	Tracker    *tracker;
+	bool		found;
+
+	if (unlikely(trackers == NULL))
+	{
+		HASHCTL		info = {.keysize = sizeof(Oid),.entrysize = sizeof(TrackerEntry)};
+
+		trackers = hash_create("clinicache trackers", 64, &info, HASH_ELEM | HASH_BLOBS);
+	}
+	entry = hash_search(trackers, &relid, HASH_FIND, NULL);
+	if (entry && likely(is_current(entry->tracker, rel)))
+		return entry->tracker;
+
+	/* compile before touching the entry: it may fail, and may invalidate */
+	tracker = compile_safely(rel, trigger);
+	entry = hash_search(trackers, &relid, HASH_ENTER, &found);
+	if (found && entry->tracker)
+		MemoryContextDelete(entry->tracker->context);
+	MemoryContextSetParent(tracker->context, CacheMemoryContext);
+	entry->tracker = tracker;
+	return tracker;
+}

@@ -1,0 +1,134 @@
+/*-------------------------------------------------------------------------
+ *
+ * tracker.h
+ *		A tracked table's rules, compiled from the trigger's argument.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CLINICACHE_TRACKER_H
+#define CLINICACHE_TRACKER_H
+
+#include "postgres.h"
+#include "access/tupdesc.h"
+#include "commands/trigger.h"
+#include "nodes/bitmapset.h"
+#include "pending.h"
+#include "tag_template.h"
+#include "tag_value.h"
+#include "tenant_zone.h"
+#include "utils/jsonb.h"
+#include "utils/rel.h"
+
+/* a column of the table that some rule reads */
+typedef struct SourceColumn
+{
+	AttrNumber	attno;
+	char	   *name;
+	ValueType	type;
+	int16		typlen;
+	bool		typbyval;
+} SourceColumn;
+
+/* what a placeholder names: a constant, or the first source that is not null */
+typedef struct ValueRef
+{
+	char	   *constant;
+	int			constant_len;
+	int			nsources;
+	int		   *sources;		/* indexes into Tracker.sources */
+} ValueRef;
+
+typedef enum WindowKind
+{
+	WINDOW_NONE,
+	WINDOW_TODAY,
+	WINDOW_UPCOMING,
+	WINDOW_PAST
+} WindowKind;
+
+typedef struct TrackedTag
+{
+	TagTemplate *template;
+	int			number;			/* of the template, see pending.h */
+	int			profile;
+	ValueRef **refs;			/* one for each part, NULL where it has no placeholder */
+	WindowKind	window;
+	ValueRef   *date;			/* of the window */
+	ValueRef   *clock;			/* time of day beside it, or NULL */
+	Bitmapset  *watch;			/* attnos whose change counts; NULL: any but ignored ones */
+} TrackedTag;
+
+/*
+ * Tags that read the same sources and watch the same columns: they fire
+ * together, and for equal sources they come out equal.  That is what the memo
+ * remembers, so that a bulk statement renders each distinct tag about once.
+ */
+#define MEMO_SLOTS 128
+#define MEMO_KEY_MAX 64
+
+typedef struct MemoSlot
+{
+	uint32		era;
+	uint32		hash;
+	uint32		len;
+	char		key[MEMO_KEY_MAX];
+} MemoSlot;
+
+typedef struct TagGroup
+{
+	Bitmapset  *sources;
+	Bitmapset  *watch;
+	bool		windowed;
+	int			ntags;
+	TrackedTag **tags;
+
+	/* memo, valid for one pending set, generation and (if windowed) instant */
+	uint64		serial;
+	uint64		generation;
+	TimestampTz instant;
+	uint32		era;			/* moves when one of them does */
+	int			rows;			/* in this era */
+	PendingTenant *collapsed_tenant;	/* has all prefixes of this group */
+	MemoSlot   *memo;			/* made when a statement proves to be a bulk one */
+} TagGroup;
+
+typedef struct Tracker
+{
+	Oid			relid;
+	MemoryContext context;
+	bool		stale;			/* set by the relcache callback, which does no more */
+	char	   *broken;			/* why it can not be used, else NULL */
+	int			broken_code;
+	TimestampTz broken_at;		/* statement in which that was found */
+
+	int			nsources;
+	SourceColumn *sources;
+	int			max_attno;		/* of the sources */
+	ValueRef   *tenant;			/* NULL: no tenant */
+	bool		needs_zone;
+	Bitmapset  *always;			/* attnos of tenant, deleted and window columns */
+	bool	   *compared;		/* by attno: a change of it is a change */
+	bool	   *changed;		/* by attno: scratch of one update */
+	int			natts;
+	bool		selective;		/* some tag watches particular columns only */
+
+	int			ntags;
+	TrackedTag *tags;
+	int			ngroups;
+	TagGroup   *groups;
+} Tracker;
+
+/* config.c */
+extern Tracker *cc_config_compile(Relation rel, Jsonb *config, MemoryContext context);
+
+/* tracker.c */
+extern void cc_tracker_init(void);
+extern Tracker *cc_tracker_get(Relation rel, Trigger *trigger);
+
+/* emit.c */
+extern void cc_emit_change(Tracker *tracker, PendingSet *set, TupleDesc desc,
+						   Datum *old_values, bool *old_nulls,
+						   Datum *new_values, bool *new_nulls);
+extern void cc_emit_all_prefixes(Tracker *tracker, PendingSet *set);
+
+#endif							/* CLINICACHE_TRACKER_H */
