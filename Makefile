@@ -60,7 +60,7 @@ ISOLATION_OPTS = --inputdir=test/isolation --encoding=UTF8 --no-locale
 
 # PostgreSQL's own headers are not clean under the two that are switched off.
 PG_CFLAGS = -Wextra -Wno-unused-parameter -Wno-sign-compare $(if $(WERROR),-Werror)
-EXTRA_CLEAN = $(TAIL) $(TAIL_OBJS)
+EXTRA_CLEAN = $(TAIL) $(TAIL_OBJS) test/expected
 
 PG_CONFIG = pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
@@ -89,6 +89,11 @@ $(TAIL_OBJS): override CPPFLAGS := -I$(includedir) -DCLINICACHE_VERSION='"$(EXTV
 
 $(TAIL): $(TAIL_OBJS)
 	$(CC) $(CFLAGS) $^ $(LDFLAGS) $(LDFLAGS_EX) -L$(libdir) -lpq -o $@
+
+# pg_regress wants the answers beside the tests.
+installcheck: test/expected
+test/expected:
+	ln -s ../expected $@
 
 install: install-tail
 install-tail: all
