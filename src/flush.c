@@ -37,6 +37,9 @@ static PendingSet *pending = NULL;
 /* part of it was written early, see spill_level */
 static bool spilled = false;
 
+/* PRE_COMMIT or PRE_PREPARE is over; what still comes is written at once */
+static bool flushed = false;
+
 /* entries on their way to records: each tenant's in a chain */
 typedef struct Gather
 {
@@ -54,7 +57,7 @@ PendingSet *
 cc_flush_pending(void)
 {
 	if (pending == NULL)
-		pending = cc_pending_create(TopTransactionContext, spill_level);
+		pending = cc_pending_create(TopTransactionContext, spill_level, flushed);
 	return pending;
 }
 
@@ -273,25 +276,28 @@ flush_all(bool notify)
 	end_writing(old);
 }
 
+/*
+ * Other extensions' PRE_COMMIT callbacks may run after ours and change tracked
+ * rows: a set begun by them writes through.
+ */
 static void
 xact_callback(XactEvent event, void *arg)
 {
-	if (pending == NULL)
-		return;
 	switch (event)
 	{
 		case XACT_EVENT_PRE_COMMIT:
-			flush_all(true);
-			break;
 		case XACT_EVENT_PRE_PREPARE:
-			flush_all(false);
+			if (pending)
+				flush_all(event == XACT_EVENT_PRE_COMMIT);
+			pending = NULL;
+			flushed = true;
 			break;
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
 			/* the memory goes with TopTransactionContext */
 			pending = NULL;
-			spilled = false;
+			spilled = flushed = false;
 			break;
 		default:
 			/* parallel workers can not write, so they never have a set */

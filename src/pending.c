@@ -61,7 +61,7 @@ struct PendingNode
  */
 struct PendingTemplate
 {
-	const TemplateInfo *info;	/* NULL: tags by hand, prefixes, reasons */
+	const TemplateInfo *info;	/* NULL: tags by hand, prefixes; reasons */
 	PendingNode *top;			/* innermost level's tags of it */
 	PendingNode first;			/* the outermost, while there is any */
 };
@@ -119,7 +119,9 @@ struct PendingSet
 	PendingTenant *last_tenant;
 	PendingTemplate **chunks;	/* by number, see cc_pending_template */
 	int			nchunks;
-	PendingTemplate plain;		/* by hand, prefixes, reasons: never collapses */
+	Size		limit;			/* of a level's bytes; beyond it is spilled */
+	PendingTemplate plain;		/* by hand, prefixes: never collapses */
+	PendingTemplate reasons;	/* kept when the rest is spilled */
 };
 
 static uint64 last_serial = 0;
@@ -217,10 +219,10 @@ cc_pending_template_number(const char *text, const char *prefix, bool collapsibl
  * An empty set, in a context of its own under "parent".  "spill" is called
  * when a level holds too much: it has to write out what
  * cc_pending_visit_level shows and then call cc_pending_forget_level.  NULL:
- * the set may grow (a dry run).
+ * the set may grow (a dry run).  "at_once": every addition is too much.
  */
 PendingSet *
-cc_pending_create(MemoryContext parent, PendingSpill spill)
+cc_pending_create(MemoryContext parent, PendingSpill spill, bool at_once)
 {
 	MemoryContext context = AllocSetContextCreate(parent, "clinicache pending",
 												  ALLOCSET_DEFAULT_SIZES);
@@ -230,6 +232,7 @@ cc_pending_create(MemoryContext parent, PendingSpill spill)
 	set->serial = ++last_serial;
 	set->generation = 1;
 	set->spill = spill;
+	set->limit = at_once ? 0 : SPILL_BYTES;
 	set->entries = entryhash_create(context, 64, NULL);
 	set->last_tenant = &set->no_tenant;
 	return set;
@@ -524,7 +527,7 @@ overflow_level(PendingSet *set, PendingLevel *level)
 	{
 		const TemplateInfo *info = node->template->info;
 
-		if (node == plain)
+		if (node == plain || node->template == &set->reasons)
 			continue;
 		if (info->collapsible && node->entries)
 			insert_prefix(set, level, &set->no_tenant, info->profile,
@@ -559,7 +562,7 @@ check_bounds(PendingSet *set, PendingLevel *level)
 		if (level->ntenants > MAX_TENANTS)
 			overflow_level(set, level);
 	}
-	if (unlikely(level->bytes > SPILL_BYTES) && set->spill)
+	if (unlikely(level->bytes > set->limit) && set->spill)
 		set->spill(set);
 }
 
@@ -627,7 +630,7 @@ cc_pending_add_reason(PendingSet *set, const char *text, int len)
 	PendingEntry key;
 
 	make_key(&key, &set->no_tenant, PENDING_REASON, -1, text, len);
-	insert_if_absent(set, node_at_level(set, &set->plain, current_level(set)), &key);
+	insert_if_absent(set, node_at_level(set, &set->reasons, current_level(set)), &key);
 }
 
 /* Join a released node with the enclosing level's node of the same template. */
@@ -731,23 +734,30 @@ cc_pending_visit(PendingSet *set, PendingVisit visit, void *arg)
 		visit_level(level, visit, arg);
 }
 
-/* Call "visit" for each entry that the innermost level added. */
+/* Call "visit" for each entry that the innermost level added, and for all reasons. */
 void
 cc_pending_visit_level(PendingSet *set, PendingVisit visit, void *arg)
 {
-	if (set->level)
-		visit_level(set->level, visit, arg);
+	if (set->level == NULL)
+		return;
+	visit_level(set->level, visit, arg);
+	for (PendingNode *node = set->reasons.top; node; node = node->parent)
+		if (node->level != set->level)
+			for (PendingEntry *entry = node->entries; entry; entry = entry->next)
+				visit(entry, arg);
 }
 
 /*
  * The innermost level's entries have been written: forget them.  Counts stay,
- * so that a collapsed template stays collapsed.
+ * so that a collapsed template stays collapsed, and reasons, for the records
+ * to come.
  */
 void
 cc_pending_forget_level(PendingSet *set)
 {
 	for (PendingNode *node = set->level->nodes; node; node = node->next_in_level)
-		drop_entries(set, node);
+		if (node->template != &set->reasons)
+			drop_entries(set, node);
 	set->level->bytes = 0;
 	set->level->ntenants = 0;
 }

@@ -64,7 +64,7 @@ extern int	cc_pending_profile_seconds(int profile);
 extern int	cc_pending_template_number(const char *text, const char *prefix,
 									   bool collapsible, int profile);
 
-extern PendingSet *cc_pending_create(MemoryContext parent, PendingSpill spill);
+extern PendingSet *cc_pending_create(MemoryContext parent, PendingSpill spill, bool at_once);
 extern MemoryContext cc_pending_context(PendingSet *set);
 extern uint64 cc_pending_serial(PendingSet *set);
 extern uint64 cc_pending_generation(PendingSet *set);

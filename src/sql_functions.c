@@ -236,7 +236,7 @@ preview_rows(PG_FUNCTION_ARGS)
 		nulls[i] = palloc(sizeof(bool) * Max(1, desc->natts));
 		given[i] = deform_argument(fcinfo, i + 1, desc, values[i], nulls[i]);
 	}
-	set = cc_pending_create(CurrentMemoryContext, NULL);
+	set = cc_pending_create(CurrentMemoryContext, NULL, false);
 	cc_emit_change(tracker, set, desc,
 				   given[0] ? values[0] : NULL, nulls[0],
 				   given[1] ? values[1] : NULL, nulls[1]);

@@ -55,6 +55,8 @@ parse_placeholder(const char *text, TagPart *part, const char *start, int len)
 		*filter++ = '\0';
 	if (inside[0] == '\0')
 		template_error(text, "A placeholder is empty.");
+	if (strchr(inside, '{'))
+		template_error(text, "A placeholder is inside another.");
 	part->column = inside;
 	while (filter)
 	{
