@@ -337,13 +337,13 @@ emit_collapsed(PendingSet *set, TagGroup *group, PendingTenant *tenant)
 	if (group->windowed)
 		return false;
 	for (int i = 0; i < group->ntags; i++)
-		if (!cc_pending_is_collapsed(cc_pending_template(set, group->tags[i]->number)))
+		if (!cc_pending_is_collapsed(cc_pending_template(set, group->tags[i].number)))
 			return false;
 	if (group->collapsed_tenant == tenant)
 		return true;
 	for (int i = 0; i < group->ntags; i++)
 		cc_pending_add_collapsed(set, tenant,
-								 cc_pending_template(set, group->tags[i]->number));
+								 cc_pending_template(set, group->tags[i].number));
 	group->collapsed_tenant = tenant;
 	return true;
 }
@@ -394,7 +394,7 @@ emit_row(Tracker *tracker, PendingSet *set, Datum *values, bool *nulls, bool is_
 		if (memo_seen(tracker, group, &row))
 			continue;
 		for (int i = 0; i < group->ntags; i++)
-			emit_tag(tracker, set, group->tags[i], &row);
+			emit_tag(tracker, set, &group->tags[i], &row);
 	}
 }
 

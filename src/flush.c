@@ -100,8 +100,8 @@ compare_profiles(const void *a, const void *b)
 
 /* Add the tags of one profile to the record and, if given, to the message. */
 static void
-add_profile(LogRecord *record, int profile, PendingEntry **tags, int ntags,
-			MessageBuilder *message)
+add_profile(LogRecord *record, StringInfo profiles, int profile,
+			PendingEntry **tags, int ntags, MessageBuilder *message)
 {
 	const char *name = cc_pending_profile_name(profile);
 	int			name_len = strlen(name);
@@ -118,9 +118,8 @@ add_profile(LogRecord *record, int profile, PendingEntry **tags, int ntags,
 		if (message)
 			cc_message_add_tag(message, name, name_len, entry->text, entry->len);
 	}
-	record->profile_counts[record->nprofiles] = record->ntags - before;
-	record->profiles[record->nprofiles++] =
-		PointerGetDatum(cstring_to_text_with_len(name, name_len));
+	appendStringInfo(profiles, "%s%s:%d", profiles->len > 0 ? "," : "", name,
+					 record->ntags - before);
 }
 
 /*
@@ -137,14 +136,13 @@ make_record(PendingSet *set, PendingTenant *tenant, LogRecord *record, MessageBu
 	int			nprofiles = 0;
 	int			ntags = 0;
 	int			count = 0;
+	StringInfoData names;
 
 	for (PendingEntry *entry = tenant->chain; entry; entry = entry->chain)
 		count++;
 	record->tenant = tenant->text;
 	record->tenant_len = tenant->len;
 	record->tags = palloc(sizeof(Datum) * count);
-	record->profiles = palloc(sizeof(Datum) * count);
-	record->profile_counts = palloc(sizeof(int32) * count);
 	record->prefixes = palloc(sizeof(Datum) * count);
 	tags = palloc(sizeof(PendingEntry *) * count);
 	profiles = palloc(sizeof(int) * count);
@@ -170,8 +168,10 @@ make_record(PendingSet *set, PendingTenant *tenant, LogRecord *record, MessageBu
 	}
 	tenant->chain = NULL;
 	qsort(profiles, nprofiles, sizeof(int), compare_profiles);
+	initStringInfo(&names);
 	for (int i = 0; i < nprofiles; i++)
-		add_profile(record, profiles[i], tags, ntags, message);
+		add_profile(record, &names, profiles[i], tags, ntags, message);
+	record->profiles = names.data;
 }
 
 /* Who and what: the reasons given to invalidate(), else the application. */

@@ -37,7 +37,6 @@
 #include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 #include "utils/xid8.h"
@@ -49,8 +48,6 @@ struct LogWriter
 {
 	Relation	rel;
 	RowWriter  *rows;
-	MemoryContext context;		/* of all this */
-	MemoryContext row_context;	/* reset per row */
 };
 
 /* Register the callbacks; called once, from _PG_init. */
@@ -114,28 +111,20 @@ open_slot(void)
 
 /*
  * Start writing.  NULL when the log does not exist: the extension was dropped,
- * perhaps by this transaction.  Allocates in a child of CurrentMemoryContext.
+ * perhaps by this transaction.  Allocates in CurrentMemoryContext, and so does
+ * cc_log_append: the caller's context has to be a short-lived one.
  */
 LogWriter *
 cc_log_begin_write(void)
 {
 	Relation	rel = open_slot();
-	MemoryContext context;
-	MemoryContext old;
 	LogWriter  *writer;
 
 	if (rel == NULL)
 		return NULL;
-	context = AllocSetContextCreate(CurrentMemoryContext, "clinicache log writer",
-									ALLOCSET_DEFAULT_SIZES);
-	old = MemoryContextSwitchTo(context);
 	writer = palloc(sizeof(LogWriter));
 	writer->rel = rel;
-	writer->context = context;
-	writer->row_context = AllocSetContextCreate(context, "clinicache log row",
-												ALLOCSET_DEFAULT_SIZES);
 	writer->rows = cc_writer_begin(rel);
-	MemoryContextSwitchTo(old);
 	return writer;
 }
 
@@ -166,22 +155,6 @@ compress_tags(Datum *values)
 		*tags = compressed;
 }
 
-static void
-set_profiles(Datum *values, bool *nulls, const LogRecord *record)
-{
-	Datum	   *counts = palloc(sizeof(Datum) * Max(record->nprofiles, 1));
-
-	set_texts(values, nulls, Anum_log_profiles, record->profiles, record->nprofiles);
-	if (record->nprofiles == 0)
-		return;
-	for (int i = 0; i < record->nprofiles; i++)
-		counts[i] = Int32GetDatum(record->profile_counts[i]);
-	values[Anum_log_profile_counts - 1] =
-		PointerGetDatum(construct_array(counts, record->nprofiles, INT4OID,
-										sizeof(int32), true, TYPALIGN_INT));
-	nulls[Anum_log_profile_counts - 1] = false;
-}
-
 /*
  * Append one row, under the top-level transaction id: that is what readers'
  * positions know.  Inside a subtransaction the row vanishes with it all the same.
@@ -189,7 +162,6 @@ set_profiles(Datum *values, bool *nulls, const LogRecord *record)
 void
 cc_log_append(LogWriter *writer, const LogRecord *record)
 {
-	MemoryContext old = MemoryContextSwitchTo(writer->row_context);
 	Datum		values[Natts_log];
 	bool		nulls[Natts_log];
 
@@ -212,12 +184,13 @@ cc_log_append(LogWriter *writer, const LogRecord *record)
 	}
 	set_texts(values, nulls, Anum_log_tags, record->tags, record->ntags);
 	if (record->ntags > 0)
+	{
 		compress_tags(values);
-	set_profiles(values, nulls, record);
+		values[Anum_log_profiles - 1] = CStringGetTextDatum(record->profiles);
+		nulls[Anum_log_profiles - 1] = false;
+	}
 	set_texts(values, nulls, Anum_log_prefixes, record->prefixes, record->nprefixes);
 	cc_writer_insert(writer->rows, values, nulls);
-	MemoryContextSwitchTo(old);
-	MemoryContextReset(writer->row_context);
 }
 
 /* Finish.  The locks stay: see the head of this file. */
@@ -226,5 +199,4 @@ cc_log_end_write(LogWriter *writer)
 {
 	cc_writer_end(writer->rows);
 	table_close(writer->rel, NoLock);
-	MemoryContextDelete(writer->context);
 }

@@ -14,7 +14,7 @@
 #include "utils/relcache.h"
 #include "utils/snapshot.h"
 
-/* one row to write; tags are ordered by profile, see profile_counts */
+/* one row to write; tags are ordered by profile */
 typedef struct LogRecord
 {
 	const char *tenant;			/* NULL: for everybody */
@@ -22,9 +22,7 @@ typedef struct LogRecord
 	const char *origin;			/* may be NULL */
 	int			ntags;
 	Datum	   *tags;			/* text */
-	int			nprofiles;
-	Datum	   *profiles;		/* text */
-	int32	   *profile_counts; /* tags of each profile */
+	const char *profiles;		/* each with its number of tags: "seconds:15,hours:1" */
 	int			nprefixes;
 	Datum	   *prefixes;		/* text */
 	bool		delivered;

@@ -37,6 +37,7 @@
 #include "executor/tuptable.h"
 #include "miscadmin.h"
 #include "utils/array.h"
+#include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -86,40 +87,48 @@ next_text(TextWalk *walk, const char **text, int *len)
 	return true;
 }
 
+/* The next profile of a list such as "seconds:15,hours:1"; false at its end. */
+static bool
+next_profile(char **list, const char **name, int *len, int *ntags)
+{
+	char	   *colon = strchr(*list, ':');
+
+	if (colon == NULL)
+		return false;
+	*name = *list;
+	*len = colon - *list;
+	*ntags = strtol(colon + 1, list, 10);
+	if (**list == ',')
+		(*list)++;
+	return true;
+}
+
 /* Add the record's tags, profile by profile, and its prefixes. */
 static void
 add_record(MessageBuilder *builder, TupleTableSlot *slot)
 {
 	TextWalk	tags;
-	TextWalk	profiles;
 	TextWalk	prefixes;
-	const char *text;
-	const char *profile;
+	const char *tag;
 	int			len;
-	int			profile_len;
-	int32	   *counts = NULL;
-	int			ncounts = 0;
 
 	begin_walk(&tags, slot, Anum_log_tags);
-	begin_walk(&profiles, slot, Anum_log_profiles);
 	begin_walk(&prefixes, slot, Anum_log_prefixes);
-	if (!slot->tts_isnull[Anum_log_profile_counts - 1])
+	if (!slot->tts_isnull[Anum_log_profiles - 1])
 	{
-		ArrayType  *array = DatumGetArrayTypeP(slot->tts_values[Anum_log_profile_counts - 1]);
+		char	   *profiles = TextDatumGetCString(slot->tts_values[Anum_log_profiles - 1]);
+		const char *profile;
+		int			profile_len;
+		int			left;
 
-		counts = (int32 *) ARR_DATA_PTR(array);
-		ncounts = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
+		while (next_profile(&profiles, &profile, &profile_len, &left))
+			while (left-- > 0 && next_text(&tags, &tag, &len))
+				cc_message_add_tag(builder, profile, profile_len, tag, len);
 	}
-	for (int i = 0; next_text(&profiles, &profile, &profile_len); i++)
-	{
-		for (int left = i < ncounts ? counts[i] : 0;
-			 left > 0 && next_text(&tags, &text, &len); left--)
-			cc_message_add_tag(builder, profile, profile_len, text, len);
-	}
-	while (next_text(&tags, &text, &len))
-		cc_message_add_tag(builder, CC_PROFILE_DEFAULT, strlen(CC_PROFILE_DEFAULT), text, len);
-	while (next_text(&prefixes, &text, &len))
-		cc_message_add_prefix(builder, text, len);
+	while (next_text(&tags, &tag, &len))
+		cc_message_add_tag(builder, CC_PROFILE_DEFAULT, strlen(CC_PROFILE_DEFAULT), tag, len);
+	while (next_text(&prefixes, &tag, &len))
+		cc_message_add_prefix(builder, tag, len);
 }
 
 static bool

@@ -21,11 +21,10 @@
 #define Anum_log_origin 4
 #define Anum_log_tags 5
 #define Anum_log_profiles 6
-#define Anum_log_profile_counts 7
-#define Anum_log_prefixes 8
-#define Anum_log_deltas 9
-#define Anum_log_delivered 10
-#define Natts_log 10
+#define Anum_log_prefixes 7
+#define Anum_log_deltas 8
+#define Anum_log_delivered 9
+#define Natts_log 9
 
 /* does a record of this tenant (NULL: of none) count? */
 typedef bool (*TenantTest) (const char *tenant, int len, void *arg);

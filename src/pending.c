@@ -179,9 +179,20 @@ cc_pending_profile_seconds(int profile)
 	return profiles[profile].seconds;
 }
 
-/* Templates, numbered likewise: their text is the identity, several tables may share one. */
-static TemplateInfo **templates = NULL;
+/*
+ * Templates, numbered likewise: their text is the identity, several tables may
+ * share one.  In chunks that never move, so that a table's are neighbours.
+ */
+#define INFO_CHUNK 64
+
+static TemplateInfo **info_chunks = NULL;
 static int	ntemplates = 0;
+
+static inline TemplateInfo *
+template_info(int number)
+{
+	return &info_chunks[number / INFO_CHUNK][number % INFO_CHUNK];
+}
 
 /*
  * The number of a template, made at first sight.  Called when a tracker is
@@ -194,23 +205,28 @@ cc_pending_template_number(const char *text, const char *prefix, bool collapsibl
 	TemplateInfo *info;
 
 	for (int i = 0; i < ntemplates; i++)
-		if (strcmp(templates[i]->text, text) == 0)
+		if (strcmp(template_info(i)->text, text) == 0)
 		{
-			templates[i]->profile = profile;
+			template_info(i)->profile = profile;
 			return i;
 		}
 	old = MemoryContextSwitchTo(TopMemoryContext);
-	info = palloc(sizeof(TemplateInfo));
+	if (ntemplates % INFO_CHUNK == 0)
+	{
+		int			nchunks = ntemplates / INFO_CHUNK;
+
+		if (info_chunks == NULL)
+			info_chunks = palloc(sizeof(*info_chunks));
+		else
+			info_chunks = repalloc(info_chunks, sizeof(*info_chunks) * (nchunks + 1));
+		info_chunks[nchunks] = palloc(sizeof(TemplateInfo) * INFO_CHUNK);
+	}
+	info = template_info(ntemplates);
 	info->text = pstrdup(text);
 	info->prefix = pstrdup(prefix);
 	info->prefix_len = strlen(prefix);
 	info->collapsible = collapsible;
 	info->profile = profile;
-	if (templates == NULL)
-		templates = palloc(sizeof(*templates));
-	else
-		templates = repalloc(templates, sizeof(*templates) * (ntemplates + 1));
-	templates[ntemplates] = info;
 	MemoryContextSwitchTo(old);
 	return ntemplates++;
 }
@@ -331,7 +347,7 @@ cc_pending_template(PendingSet *set, int number)
 		set->chunks[chunk] = MemoryContextAllocZero(set->context,
 													sizeof(PendingTemplate) * TEMPLATE_CHUNK);
 	template = &set->chunks[chunk][number % TEMPLATE_CHUNK];
-	template->info = templates[number];
+	template->info = template_info(number);
 	return template;
 }
 

@@ -43,6 +43,7 @@ static MemoryContext profile_context = NULL;	/* under CacheMemoryContext */
 static ProfileEntry *profile_entries = NULL;
 static int	profile_count = 0;
 static bool profile_stale = true;
+static bool profile_loaded = false;
 static Oid	profile_relid = InvalidOid;
 
 static void
@@ -95,6 +96,7 @@ load_profiles(void)
 	if (profile_context == NULL)
 		profile_context = AllocSetContextCreate(CacheMemoryContext, "clinicache profiles",
 												ALLOCSET_SMALL_SIZES);
+	profile_loaded = false;
 	profile_count = 0;
 	MemoryContextReset(profile_context);
 	profile_relid = OidIsValid(namespace) ?
@@ -102,7 +104,10 @@ load_profiles(void)
 	profile_entries = MemoryContextAlloc(profile_context, sizeof(ProfileEntry) * allocated);
 	profile_stale = false;		/* before reading: an invalidation meanwhile counts */
 	if (!OidIsValid(profile_relid))
+	{
+		profile_loaded = true;
 		return;
+	}
 
 	rel = table_open(profile_relid, AccessShareLock);
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
@@ -114,6 +119,7 @@ load_profiles(void)
 	systable_endscan(scan);
 	UnregisterSnapshot(snapshot);
 	table_close(rel, AccessShareLock);
+	profile_loaded = true;
 }
 
 /*
@@ -123,7 +129,7 @@ load_profiles(void)
 int
 cc_profile_seconds(const char *name, int len)
 {
-	if (profile_stale || profile_entries == NULL)
+	if (profile_stale || !profile_loaded)
 		load_profiles();
 	for (int i = 0; i < profile_count; i++)
 	{

@@ -15,10 +15,10 @@
 typedef struct TagPart
 {
 	char	   *literal;
-	int			literal_len;
 	char	   *column;			/* NULL: no placeholder */
-	int			nfilters;
-	TagFilter	filters[CC_MAX_FILTERS];
+	int			literal_len;
+	uint8		nfilters;
+	uint8		filters[CC_MAX_FILTERS];	/* TagFilter */
 } TagPart;
 
 typedef struct TagTemplate

@@ -80,7 +80,7 @@ typedef struct TagGroup
 	Bitmapset  *watch;
 	bool		windowed;
 	int			ntags;
-	TrackedTag **tags;
+	TrackedTag *tags;			/* in Tracker.tags */
 
 	/* memo, valid for one pending set, generation and (if windowed) instant */
 	uint64		serial;
@@ -113,7 +113,7 @@ typedef struct Tracker
 	bool		selective;		/* some tag watches particular columns only */
 
 	int			ntags;
-	TrackedTag *tags;
+	TrackedTag *tags;			/* ordered by group */
 	int			ngroups;
 	TagGroup   *groups;
 } Tracker;

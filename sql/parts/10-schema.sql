@@ -9,7 +9,7 @@ COMMENT ON SCHEMA clinicache IS
 -- ---------------------------------------------------------------------------------------------------------------------
 
 CREATE TABLE clinicache.profile (
-  name       text    PRIMARY KEY,
+  name       text    PRIMARY KEY CHECK (name ~ '^[^,:]+$'),
   stale      int     CHECK (stale >= 0),
   revalidate int     NOT NULL CHECK (revalidate >= 0),
   expire     int     CHECK (expire >= 0),
@@ -170,16 +170,15 @@ COMMENT ON COLUMN clinicache.log_floor.at IS 'When the floor was raised';
 COMMENT ON COLUMN clinicache.log_floor.position IS 'Position below which a subscriber is told to reset';
 
 CREATE TABLE clinicache.invalidation_log (
-  xid            xid8        NOT NULL,
-  tenant         text,
-  at             timestamptz NOT NULL,
-  origin         text,
-  tags           text[],
-  profiles       text[],
-  profile_counts int[],
-  prefixes       text[],
-  deltas         jsonb,
-  delivered      boolean     NOT NULL DEFAULT false
+  xid       xid8        NOT NULL,
+  tenant    text,
+  at        timestamptz NOT NULL,
+  origin    text,
+  tags      text[],
+  profiles  text,
+  prefixes  text[],
+  deltas    jsonb,
+  delivered boolean     NOT NULL DEFAULT false
 );
 COMMENT ON TABLE  clinicache.invalidation_log IS 'Change records: what a transaction changed for one tenant. Parent of the time slots, itself empty';
 COMMENT ON COLUMN clinicache.invalidation_log.xid IS 'Top-level transaction that made the changes';
@@ -187,20 +186,20 @@ COMMENT ON COLUMN clinicache.invalidation_log.tenant IS 'Tenant; null for what b
 COMMENT ON COLUMN clinicache.invalidation_log.at IS 'When the record was written, shortly before commit';
 COMMENT ON COLUMN clinicache.invalidation_log.origin IS 'Who and what: application_name, or the reason given to clinicache.invalidate';
 COMMENT ON COLUMN clinicache.invalidation_log.tags IS 'Tags to drop, ordered by profile';
-COMMENT ON COLUMN clinicache.invalidation_log.profiles IS 'Profiles of the tags, in order';
-COMMENT ON COLUMN clinicache.invalidation_log.profile_counts IS 'profile_counts[i] is the number of consecutive tags that have profiles[i]';
+COMMENT ON COLUMN clinicache.invalidation_log.profiles IS 'Profiles of the tags, in order, each with the number of consecutive tags that have it: seconds:15,hours:1';
 COMMENT ON COLUMN clinicache.invalidation_log.prefixes IS 'Prefixes to drop; the empty prefix means everything';
 COMMENT ON COLUMN clinicache.invalidation_log.deltas IS 'Counter deltas; kept for a later version';
 COMMENT ON COLUMN clinicache.invalidation_log.delivered IS 'True when the committing backend sent the record itself; what it did not, maintain() or the worker sends';
 
-CREATE TABLE clinicache.invalidation_log_0 () INHERITS (clinicache.invalidation_log);
-CREATE TABLE clinicache.invalidation_log_1 () INHERITS (clinicache.invalidation_log);
-CREATE TABLE clinicache.invalidation_log_2 () INHERITS (clinicache.invalidation_log);
-CREATE TABLE clinicache.invalidation_log_3 () INHERITS (clinicache.invalidation_log);
-CREATE TABLE clinicache.invalidation_log_4 () INHERITS (clinicache.invalidation_log);
-CREATE TABLE clinicache.invalidation_log_5 () INHERITS (clinicache.invalidation_log);
-CREATE TABLE clinicache.invalidation_log_6 () INHERITS (clinicache.invalidation_log);
-CREATE TABLE clinicache.invalidation_log_7 () INHERITS (clinicache.invalidation_log);
+-- Rows are inserted, never changed, and go by emptying a slot: autovacuum would read and write all of them for nothing.
+CREATE TABLE clinicache.invalidation_log_0 () INHERITS (clinicache.invalidation_log) WITH (autovacuum_enabled = false);
+CREATE TABLE clinicache.invalidation_log_1 () INHERITS (clinicache.invalidation_log) WITH (autovacuum_enabled = false);
+CREATE TABLE clinicache.invalidation_log_2 () INHERITS (clinicache.invalidation_log) WITH (autovacuum_enabled = false);
+CREATE TABLE clinicache.invalidation_log_3 () INHERITS (clinicache.invalidation_log) WITH (autovacuum_enabled = false);
+CREATE TABLE clinicache.invalidation_log_4 () INHERITS (clinicache.invalidation_log) WITH (autovacuum_enabled = false);
+CREATE TABLE clinicache.invalidation_log_5 () INHERITS (clinicache.invalidation_log) WITH (autovacuum_enabled = false);
+CREATE TABLE clinicache.invalidation_log_6 () INHERITS (clinicache.invalidation_log) WITH (autovacuum_enabled = false);
+CREATE TABLE clinicache.invalidation_log_7 () INHERITS (clinicache.invalidation_log) WITH (autovacuum_enabled = false);
 CREATE INDEX invalidation_log_0_xid ON clinicache.invalidation_log_0 (xid);
 CREATE INDEX invalidation_log_1_xid ON clinicache.invalidation_log_1 (xid);
 CREATE INDEX invalidation_log_2_xid ON clinicache.invalidation_log_2 (xid);

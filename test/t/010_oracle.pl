@@ -456,20 +456,21 @@ sub flat_model
 
 my (%log, %log_union, $log_tags, $log_prefixes, @twice);
 my $log_rows = $db->selectall_arrayref(
-	q(SELECT xid::text, tenant, array_to_json(tags)::text, array_to_json(profiles)::text,
-	         array_to_json(profile_counts)::text, array_to_json(prefixes)::text, delivered
+	q(SELECT xid::text, tenant, array_to_json(tags)::text, profiles,
+	         array_to_json(prefixes)::text, delivered
 	  FROM clinicache.invalidation_log WHERE xid > $1::xid8), undef, $first_xid);
 my $undelivered = 0;
 for (@$log_rows)
 {
 	my ($xid, $tenant, @rest) = @$_;
 	my $delivered = pop @rest;
-	my ($tags, $profiles, $counts, $prefixes) =
-	  map { defined $_ ? $json->decode($_) : [] } @rest;
+	my $profiles = splice @rest, 1, 1;
+	my ($tags, $prefixes) = map { defined $_ ? $json->decode($_) : [] } @rest;
 	$undelivered++
 	  unless $delivered || ($story{$xid} || {})->{how} eq 'prepared';
 	my $name = defined $tenant ? $tenant : '(null)';
-	my @profile = map { ($profiles->[$_]) x $counts->[$_] } 0 .. $#$profiles;
+	my @profile =
+	  map { my ($p, $n) = split /:/; ($p) x $n } split /,/, defined $profiles ? $profiles : '';
 	for my $i (0 .. $#$tags)
 	{
 		my $p = defined $profile[$i] ? $profile[$i] : '(none)';

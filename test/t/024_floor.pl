@@ -70,11 +70,11 @@ sub configure
 	my (%settings) = @_;
 	for my $name (sort keys %settings)
 	{
-		$node->adjust_conf('postgresql.conf', "clinicache.$name", "'$settings{$name}'");
+		$node->append_conf('postgresql.conf', "clinicache.$name = '$settings{$name}'");
 	}
 	$node->reload;
-	$node->poll_query_until('postgres', "LOAD 'clinicache'; SELECT " . join ' AND ', 'true',
-		map { "current_setting('clinicache.$_') = '$settings{$_}'" } sort keys %settings)
+	$node->poll_query_until('postgres', "LOAD 'clinicache'; SELECT " . join(' AND ', 'true',
+		map({ "current_setting('clinicache.$_') = '$settings{$_}'" } sort keys %settings)), "LOAD\nt")
 	  or die 'settings do not take effect';
 	return;
 }
@@ -246,15 +246,17 @@ maintain_for(2.2);
 is(logged(131), 0, 'the reader gone: emptied');
 is(changes($before), 'reset', 'and the position too old');
 
-# a writer in between: its record is written early (spilled), so it holds a slot
+# a writer in between: its records are written early (spilled), so it holds a slot
 $before = position();
 $reader->query_safe(q{SET clinicache.bulk_threshold = 1000000;
 	BEGIN; INSERT INTO item(id, owner) SELECT i, 2 FROM generate_series(1000000, 1100000) AS i});
 insert(141);
 maintain_for(2.2);
+# from here on nothing grows too old: the answer has to be complete
+configure(retention => '1h');
 $held = position();
 sql(q{SET lock_timeout = '500ms'; INSERT INTO item(id, owner) VALUES (142, 1)});
-maintain_for(1.5);
+maintain(2);
 $reader->query_safe('COMMIT');
 my %tags = map { $_ => 1 } split / /, changes($held);
 is(scalar(grep { /^item:1[01]\d{5}$/ } keys %tags), 100001, 'an open writer: a position meanwhile misses none of its tags');
@@ -304,6 +306,7 @@ is(changes($message->{pos}), 'item:161', 'log_max_size: the position of the last
 
 # even what is not delivered: a full disk would be worse, and it is not silent
 configure(notify_queue_limit => '0');
+notified();
 $recent = position();
 sql("SELECT clinicache.invalidate(array_agg('u$_:' || i || md5(i::text))) FROM generate_series(1, 10000) AS i") for 1 .. 6;
 maintain();
@@ -338,13 +341,6 @@ CALL clinicache.maintain();
 SELECT pg_sleep(0.1);
 });
 sql('SELECT setval(pg_get_serial_sequence(\'item\', \'id\'), 10000000)');
-my ($written, $maintained);
-my @jobs = (
-	IPC::Run::start([ 'pgbench', '-n', '-c', 3, '-T', $LOAD_SECONDS, '-f', "$scripts/write.sql", $node->connstr('postgres') ],
-		'>&', \$written),
-	IPC::Run::start([ 'pgbench', '-n', '-c', 2, '-T', $LOAD_SECONDS, '-f', "$scripts/maintain.sql", $node->connstr('postgres') ],
-		'>&', \$maintained));
-
 my $columns = q{, (SELECT string_agg(id::text, ',') FROM item WHERE v = 1)};
 my %subscribers = (
 	fast => { every => 0.1, query => '' },
@@ -377,6 +373,13 @@ sub poll
 	return;
 }
 
+my ($written, $maintained);
+my @jobs = (
+	IPC::Run::start([ 'pgbench', '-n', '-c', 3, '-T', $LOAD_SECONDS, '-f', "$scripts/write.sql", $node->connstr('postgres') ],
+		'>&', \$written),
+	IPC::Run::start([ 'pgbench', '-n', '-c', 2, '-T', $LOAD_SECONDS, '-f', "$scripts/maintain.sql", $node->connstr('postgres') ],
+		'>&', \$maintained));
+
 my $end = time + $LOAD_SECONDS;
 my $maximum = 0;
 while (time < $end)
@@ -407,6 +410,64 @@ for my $name (sort keys %subscribers)
 	note "$name: $subscriber->{polls} polls, $subscriber->{resets} resets; largest log $maximum";
 }
 is($subscribers{fast}{resets}, 0, 'load: the one that keeps up was never reset');
+
+# ---------- delivery switched under load: a listener loses nothing
+
+# It follows the protocol, and loses its connection once.
+configure(retention => '1h', log_max_size => '1GB', delivery => 'commit');
+maintain();
+notified();
+append_to_file("$scripts/short.sql", q{
+\set n random(1, 3)
+INSERT INTO item(owner, v) SELECT :client_id, 2 FROM generate_series(1, :n);
+SELECT pg_sleep(0.005);
+});
+my ($saved, %heard, %counted) = (position());
+sub hear
+{
+	my ($heard) = @_;
+	$counted{reset}++ if $heard->{reset};
+	$heard{ substr $_, 5 } = 1 for map { @$_ } values %{ $heard->{tags} };
+	if ($heard->{pos}) { $saved = $heard->{pos} }
+	elsif (!%{ $heard->{tags} } && !@{ $heard->{prefixes} }) { catch_up() }
+	return;
+}
+sub catch_up
+{
+	$counted{catch_up}++;
+	return hear(decode_json($listener->query_safe("SELECT clinicache.changes('$saved', max_tags => 10000000)")));
+}
+
+my $short = IPC::Run::start([ 'pgbench', '-n', '-c', 3, '-T', $LOAD_SECONDS, '-f', "$scripts/short.sql", $node->connstr('postgres') ],
+	'>&', \$written);
+my $rounds = 0;
+$end = time + $LOAD_SECONDS - 0.5;
+while (time < $end)
+{
+	configure(delivery => $rounds % 2 ? 'commit' : 'log');
+	sleep 0.2;
+	maintain() if $rounds % 3;
+	if ($rounds == 4)
+	{
+		$listener->quit;
+		sleep 0.3;
+		$listener = $node->background_psql('postgres');
+		$listener->query_safe('LISTEN clinicache; LISTEN marker');
+		catch_up();
+	}
+	hear($_) for notified();
+	$rounds++;
+}
+$short->finish;
+is($short->result(0), 0, 'switching: no writer failed') or diag $written;
+configure(delivery => 'commit');
+maintain();
+hear($_) for notified();
+%rows = map { $_ => 1 } split /\n/, sql('SELECT id FROM item WHERE v = 2');
+is(scalar(grep { !$heard{$_} } keys %rows), 0, 'switching: the listener was told all ' . keys(%rows) . ' rows');
+is($counted{reset}, undef, 'switching: without a reset');
+cmp_ok($rounds, '>', 5, 'switching: often enough');
+is(sql(q{SELECT count(DISTINCT delivered) FROM clinicache.invalidation_log}), 2, 'switching: both ways were used');
 
 $reader->quit;
 $listener->quit;
