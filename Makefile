@@ -28,6 +28,7 @@ OBJS = \
 	src/log_slots.o \
 	src/position.o \
 	src/payload.o \
+	src/tracked_prefixes.o \
 	src/notify.o \
 	src/profile.o \
 	src/changes.o \

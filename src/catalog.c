@@ -29,6 +29,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_namespace.h"
+#include "commands/extension.h"
 #include "commands/sequence.h"
 #include "executor/executor.h"
 #include "executor/tuptable.h"
@@ -54,19 +55,20 @@ struct RowWriter
 	IndexInfo **infos;
 };
 
+/* known while "slots_known" is what "slot_invalidations" was before looking */
 static Oid	slot_tables[CC_LOG_SLOTS];
-static bool slots_known = false;
+static uint64 slot_invalidations = 1;
+static uint64 slots_known = 0;
 
 static void
 slots_relcache_callback(Datum arg, Oid relid)
 {
-	if (!OidIsValid(relid))
-		slots_known = false;
-	for (int i = 0; slots_known && i < CC_LOG_SLOTS; i++)
-	{
-		if (slot_tables[i] == relid)
-			slots_known = false;
-	}
+	for (int i = 0; i < CC_LOG_SLOTS; i++)
+		if (slot_tables[i] == relid || !OidIsValid(relid))
+		{
+			slot_invalidations++;
+			break;
+		}
 }
 
 /* Register the callback; called once per backend. */
@@ -95,6 +97,16 @@ cc_catalog_relid(const char *table)
 	return relid;
 }
 
+/* Is this our function of that name, rather than somebody's namesake? */
+bool
+cc_catalog_is_function(Oid function, const char *name)
+{
+	char	   *own = get_func_name(function);
+
+	return own != NULL && strcmp(own, name) == 0 &&
+		get_func_namespace(function) == get_namespace_oid(CC_SCHEMA, true);
+}
+
 /* Owner of our schema; InvalidOid if there is none. */
 Oid
 cc_catalog_owner(void)
@@ -113,34 +125,39 @@ cc_catalog_owner(void)
 }
 
 /*
- * Copy the OIDs of the log's CC_LOG_SLOTS tables.  False when there are none:
- * the extension is gone, perhaps dropped by this very transaction.
+ * Copy the OIDs of the log's CC_LOG_SLOTS tables.  False: the extension is
+ * gone, perhaps dropped by this very transaction.  ERROR if it is here and its
+ * tables are not: going on would lose changes without a word.
  */
 bool
 cc_catalog_slots(Oid *tables)
 {
-	if (!slots_known)
+	uint64		invalidations = slot_invalidations;
+	Oid			namespace;
+
+	if (slots_known == invalidations)
 	{
-		Oid			namespace = get_namespace_oid(CC_SCHEMA, true);
-
-		memset(slot_tables, 0, sizeof(slot_tables));
-		if (!OidIsValid(namespace))
-			return false;
-		slots_known = true;		/* before looking: an invalidation meanwhile counts */
-		for (int i = 0; i < CC_LOG_SLOTS; i++)
-		{
-			char		name[NAMEDATALEN];
-
-			snprintf(name, sizeof(name), CC_TABLE_LOG "_%d", i);
-			slot_tables[i] = get_relname_relid(name, namespace);
-			if (!OidIsValid(slot_tables[i]))
-			{
-				slots_known = false;
-				return false;
-			}
-		}
+		memcpy(tables, slot_tables, sizeof(slot_tables));
+		return true;
 	}
-	memcpy(tables, slot_tables, sizeof(slot_tables));
+	if (!OidIsValid(get_extension_oid(CC_EXTENSION, true)))
+		return false;
+	namespace = get_namespace_oid(CC_SCHEMA, false);
+	for (int i = 0; i < CC_LOG_SLOTS; i++)
+	{
+		char		name[NAMEDATALEN];
+
+		snprintf(name, sizeof(name), CC_TABLE_LOG "_%d", i);
+		tables[i] = get_relname_relid(name, namespace);
+		if (!OidIsValid(tables[i]))
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_TABLE),
+					 errmsg("table \"%s.%s\" does not exist", CC_SCHEMA, name),
+					 errhint("It is a part of the invalidation log. Restore its name, or drop and "
+							 "create the extension.")));
+	}
+	memcpy(slot_tables, tables, sizeof(slot_tables));
+	slots_known = invalidations;
 	return true;
 }
 
@@ -199,6 +216,23 @@ cc_catalog_require_primary(void)
 				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
 				 errmsg("clinicache upkeep cannot run during recovery"),
 				 errhint("Call clinicache.maintain() on the primary server.")));
+}
+
+/*
+ * Columns are known by number here.  While the library is of another version
+ * than the tables, between installing packages and ALTER EXTENSION, that would
+ * read one thing for another: ERROR instead.
+ */
+void
+cc_catalog_check_columns(Relation rel, int natts)
+{
+	if (RelationGetDescr(rel)->natts != natts)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s.%s\" has %d columns where this version of clinicache has %d",
+						CC_SCHEMA, RelationGetRelationName(rel),
+						RelationGetDescr(rel)->natts, natts),
+				 errhint("Run ALTER EXTENSION %s UPDATE.", CC_EXTENSION)));
 }
 
 /*

@@ -31,8 +31,10 @@ typedef struct Identity
 extern void cc_catalog_init(void);
 extern Oid	cc_catalog_relid(const char *table);
 extern Oid	cc_catalog_owner(void);
+extern bool cc_catalog_is_function(Oid function, const char *name);
 extern bool cc_catalog_slots(Oid *tables);
 extern void cc_catalog_identity(Identity *identity);
+extern void cc_catalog_check_columns(Relation rel, int natts);
 extern Relation cc_catalog_open_index(Relation rel, LOCKMODE lockmode);
 extern void cc_catalog_require_primary(void);
 

@@ -238,7 +238,7 @@ compile_window(Compiler *compiler, TrackedTag *tag, Jsonb *json)
 			config_error(psprintf("column \"%s\" of a window is not a date or timestamp",
 								  source->name));
 	}
-	tracker->needs_zone = true;
+	tracker->needs_zone = tracker->windowed = true;
 	tracker->always = add_ref_attnos(tracker, tracker->always, tag->date);
 	tracker->always = add_ref_attnos(tracker, tracker->always, tag->clock);
 }

@@ -26,12 +26,14 @@ typedef struct RowImage
 	bool	   *nulls;
 	PendingTenant *tenant;
 	TenantZone *zone;			/* set if the tracker needs it */
+	TimestampTz now;			/* of windows */
 	const ValueRef *local_of;	/* "local" is the local time of this one */
 	Timestamp	local;
 	bool		local_has_time;
 } RowImage;
 
-/* reused for every tag; lives in TopMemoryContext */
+/* reused for every tag; lives in TopMemoryContext, unless one grew large */
+#define SCRATCH_MAX (64 * 1024)
 static StringInfoData scratch = {0};
 static StringInfoData part_scratch = {0};
 
@@ -40,8 +42,14 @@ prepare_scratch(void)
 {
 	MemoryContext old;
 
-	if (likely(scratch.data != NULL))
+	if (likely(scratch.data != NULL && scratch.maxlen + part_scratch.maxlen <= SCRATCH_MAX))
 		return;
+	if (scratch.data != NULL)
+	{
+		pfree(scratch.data);
+		pfree(part_scratch.data);
+		scratch.data = NULL;
+	}
 	old = MemoryContextSwitchTo(TopMemoryContext);
 	initStringInfo(&part_scratch);
 	initStringInfo(&scratch);
@@ -88,6 +96,22 @@ set_tenant(Tracker *tracker, PendingSet *set, RowImage *row)
 		row->zone = cc_tenant_zone(row->tenant->text, row->tenant->len);
 }
 
+/*
+ * The time that windows are judged by.  Not the statement's start, which
+ * stands still in a procedure that commits, and lags in a long statement.
+ * Within a second it stays, so that the memo of a bulk statement holds.
+ */
+static TimestampTz
+window_now(void)
+{
+	static TimestampTz now = 0;
+	TimestampTz exact = GetCurrentTimestamp();
+
+	if (exact < now || exact - now >= USECS_PER_SEC)
+		now = exact;
+	return now;
+}
+
 /* Local wall time of a column; false if null, or no day (*is_null tells which). */
 static bool
 get_local(Tracker *tracker, const ValueRef *ref, RowImage *row, bool *is_null)
@@ -104,6 +128,7 @@ get_local(Tracker *tracker, const ValueRef *ref, RowImage *row, bool *is_null)
 		*is_null = true;
 		return false;
 	}
+	row->local_of = NULL;		/* what is remembered goes, day or not */
 	if (!cc_value_local(&source->type, value, row->zone, &row->local, &row->local_has_time))
 		return false;
 	row->local_of = ref;
@@ -118,7 +143,7 @@ get_local(Tracker *tracker, const ValueRef *ref, RowImage *row, bool *is_null)
 static bool
 in_window(Tracker *tracker, TrackedTag *tag, RowImage *row)
 {
-	Timestamp	now = cc_zone_local(row->zone, GetCurrentStatementStartTimestamp());
+	Timestamp	now = cc_zone_local(row->zone, row->now);
 	Timestamp	today = now - (now % USECS_PER_DAY + USECS_PER_DAY) % USECS_PER_DAY;
 	Timestamp	time;
 	bool		has_time;
@@ -210,7 +235,7 @@ render_tag(Tracker *tracker, TrackedTag *tag, RowImage *row)
 		if (result != RENDERED)
 			return result;
 	}
-	cc_tag_shorten(&scratch, 0);
+	cc_tag_shorten(&scratch, template->is_prefix);
 	return RENDERED;
 }
 
@@ -231,22 +256,22 @@ emit_tag(Tracker *tracker, PendingSet *set, TrackedTag *tag, RowImage *row)
 		case RENDERED:
 			break;
 	}
-	if (tag->template->is_prefix && !cc_pending_is_collapsed(pending))
-		cc_pending_add_prefix(set, row->tenant, tag->profile, scratch.data, scratch.len);
-	else
-		cc_pending_add_tag(set, row->tenant, pending, tag->profile, scratch.data, scratch.len);
+	cc_pending_add(set, row->tenant, pending, tag->template->is_prefix ? PENDING_PREFIX : PENDING_TAG,
+				   tag->profile, scratch.data, scratch.len);
 }
 
 /* Start a new era of the group's memo if what it remembers no longer holds. */
 static void
-check_era(TagGroup *group, PendingSet *set)
+check_era(TagGroup *group, PendingSet *set, TimestampTz now)
 {
-	TimestampTz instant = group->windowed ? GetCurrentStatementStartTimestamp() : 0;
+	TimestampTz instant = group->windowed ? now : 0;
 
 	if (likely(group->serial == cc_pending_serial(set) &&
 			   group->generation == cc_pending_generation(set) &&
 			   group->instant == instant))
 		return;
+	if (group->serial != cc_pending_serial(set))
+		group->memo = NULL;		/* it went with that set */
 	group->serial = cc_pending_serial(set);
 	group->generation = cc_pending_generation(set);
 	group->instant = instant;
@@ -302,32 +327,54 @@ memo_key(Tracker *tracker, TagGroup *group, const RowImage *row, char *key)
 	return len;
 }
 
-/* Were the tags for these values added in this era already?  If not, say so from now on. */
-static bool
-memo_seen(Tracker *tracker, TagGroup *group, const RowImage *row)
+/* The group's memo, if it is worth while to have one. */
+static MemoSlot *
+group_memo(TagGroup *group, PendingSet *set)
 {
-	char		key[MEMO_KEY_MAX];
-	int			len;
-	uint32		hash;
-	MemoSlot   *slot;
+	static uint64 serial = 0;
+	static int	count = 0;
 
 	if (++group->rows < 4)
-		return false;			/* most transactions change a row or two */
-	if (group->memo == NULL)
-		group->memo = MemoryContextAllocZero(tracker->context, sizeof(MemoSlot) * MEMO_SLOTS);
-	len = memo_key(tracker, group, row, key);
+		return NULL;			/* most transactions change a row or two */
+	if (group->memo != NULL)
+		return group->memo;
+	if (serial != cc_pending_serial(set))
+	{
+		serial = cc_pending_serial(set);
+		count = 0;
+	}
+	if (++count > MEMOS_MAX)
+		return NULL;
+	group->memo = MemoryContextAllocZero(cc_pending_context(set), sizeof(MemoSlot) * MEMO_SLOTS);
+	return group->memo;
+}
+
+/* Add the group's tags, unless those for the same values were added in this era. */
+static void
+emit_group(Tracker *tracker, PendingSet *set, TagGroup *group, RowImage *row)
+{
+	MemoSlot   *slot = group_memo(group, set);
+	char		key[MEMO_KEY_MAX];
+	int			len = slot ? memo_key(tracker, group, row, key) : 0;
+	uint32		hash = 0;
+
+	if (len > 0)
+	{
+		hash = hash_bytes((const unsigned char *) key, len);
+		slot += hash % MEMO_SLOTS;
+		if (slot->era == group->era && slot->hash == hash && slot->len == len &&
+			memcmp(slot->key, key, len) == 0)
+			return;
+	}
+	for (int i = 0; i < group->ntags; i++)
+		emit_tag(tracker, set, &group->tags[i], row);
 	if (len == 0)
-		return false;
-	hash = hash_bytes((const unsigned char *) key, len);
-	slot = &group->memo[hash % MEMO_SLOTS];
-	if (slot->era == group->era && slot->hash == hash && slot->len == len &&
-		memcmp(slot->key, key, len) == 0)
-		return true;
+		return;
+	/* only now: an error on the way would leave us remembering what is not there */
 	slot->era = group->era;
 	slot->hash = hash;
 	slot->len = len;
 	memcpy(slot->key, key, len);
-	return false;
 }
 
 /* All tags of the group have collapsed: give this tenant their prefixes, once. */
@@ -379,7 +426,7 @@ fires(Tracker *tracker, const TagGroup *group)
 static void
 emit_row(Tracker *tracker, PendingSet *set, Datum *values, bool *nulls, bool is_update)
 {
-	RowImage	row = {.values = values,.nulls = nulls};
+	RowImage	row = {.values = values,.nulls = nulls,.now = tracker->windowed ? window_now() : 0};
 
 	set_tenant(tracker, set, &row);
 	for (int g = 0; g < tracker->ngroups; g++)
@@ -388,14 +435,30 @@ emit_row(Tracker *tracker, PendingSet *set, Datum *values, bool *nulls, bool is_
 
 		if (is_update && !fires(tracker, group))
 			continue;
-		check_era(group, set);
+		check_era(group, set, row.now);
 		if (!has_null(tracker, group, &row) && emit_collapsed(set, group, row.tenant))
 			continue;
-		if (memo_seen(tracker, group, &row))
-			continue;
-		for (int i = 0; i < group->ntags; i++)
-			emit_tag(tracker, set, &group->tags[i], &row);
+		emit_group(tracker, set, group, &row);
 	}
+}
+
+/*
+ * Are the two the same, byte for byte?  A value stored out of line that was not
+ * touched has the same pointer in both rows: no need to fetch it.
+ */
+static bool
+same_value(Datum old_value, Datum new_value, Form_pg_attribute att)
+{
+	if (att->attlen == -1)
+	{
+		char	   *a = DatumGetPointer(old_value);
+		char	   *b = DatumGetPointer(new_value);
+
+		if (VARATT_IS_EXTERNAL_ONDISK(a) && VARATT_IS_EXTERNAL_ONDISK(b) &&
+			memcmp(a, b, VARSIZE_EXTERNAL(a)) == 0)
+			return true;
+	}
+	return datum_image_eq(old_value, new_value, att->attbyval, att->attlen);
 }
 
 /* Note in tracker->changed which columns differ; false if none that counts does. */
@@ -419,7 +482,7 @@ find_changes(Tracker *tracker, TupleDesc desc, Datum *old_values, bool *old_null
 		if (old_nulls[i] || new_nulls[i])
 			differs = old_nulls[i] != new_nulls[i];
 		else
-			differs = !datum_image_eq(old_values[i], new_values[i], att->attbyval, att->attlen);
+			differs = !same_value(old_values[i], new_values[i], att);
 		if (!differs)
 			continue;
 		tracker->changed[i + 1] = true;
@@ -467,8 +530,8 @@ cc_emit_all_prefixes(Tracker *tracker, PendingSet *set)
 		TagTemplate *template = tag->template;
 
 		if (template->is_constant && !template->is_prefix)
-			cc_pending_add_tag(set, everybody, cc_pending_template(set, tag->number), tag->profile,
-							   template->text, strlen(template->text));
+			cc_pending_add(set, everybody, cc_pending_template(set, tag->number), PENDING_TAG,
+						   tag->profile, template->text, strlen(template->text));
 		else
 			cc_pending_add_prefix(set, everybody, tag->profile,
 								  template->prefix, strlen(template->prefix));

@@ -20,6 +20,7 @@
 #include "flush.h"
 
 #include "access/xact.h"
+#include "compat.h"
 #include "invalidation_log.h"
 #include "mb/pg_wchar.h"
 #include "nodes/bitmapset.h"
@@ -28,8 +29,12 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 
 #define MAX_ORIGIN 200
+
+/* entries of a record; an array of more might outgrow what PostgreSQL allocates */
+#define MAX_ENTRIES 50000
 
 /* owned by TopTransactionContext; NULL when this transaction changed nothing yet */
 static PendingSet *pending = NULL;
@@ -40,10 +45,14 @@ static bool spilled = false;
 /* PRE_COMMIT or PRE_PREPARE is over; what still comes is written at once */
 static bool flushed = false;
 
+/* a gathering may be cut short by an error: what it left behind does not count */
+static uint64 last_gathering = 0;
+
 /* entries on their way to records: each tenant's in a chain */
 typedef struct Gather
 {
 	PendingSet *set;
+	uint64		number;			/* marks the chains that are of this gathering */
 	List	   *tenants;
 	StringInfoData reasons;
 } Gather;
@@ -80,8 +89,12 @@ gather_entry(PendingEntry *entry, void *arg)
 		appendBinaryStringInfo(&gather->reasons, entry->text, entry->len);
 		return;
 	}
-	if (entry->tenant->chain == NULL)
+	if (entry->tenant->gather != gather->number)
+	{
 		gather->tenants = lappend(gather->tenants, entry->tenant);
+		entry->tenant->gather = gather->number;
+		entry->tenant->chain = NULL;
+	}
 	entry->chain = entry->tenant->chain;
 	entry->tenant->chain = entry;
 }
@@ -116,15 +129,16 @@ add_profile(LogRecord *record, StringInfo profiles, int profile,
 		record->tags[record->ntags++] =
 			PointerGetDatum(cstring_to_text_with_len(entry->text, entry->len));
 		if (message)
-			cc_message_add_tag(message, name, name_len, entry->text, entry->len);
+			cc_message_add_tag(message, name, name_len, cc_pending_profile_seconds(profile),
+							   entry->text, entry->len);
 	}
 	appendStringInfo(profiles, "%s%s:%d", profiles->len > 0 ? "," : "", name,
 					 record->ntags - before);
 }
 
 /*
- * Turn a tenant's chain into a record and, if "message" is given, add it to
- * the message too.  Tags come grouped by profile: there are few, so one pass
+ * Turn a tenant's chain, or MAX_ENTRIES of it, into a record and, if "message"
+ * is given, add it to the message too.  Tags come grouped by profile: there are few, so one pass
  * for each is cheaper than sorting.
  */
 static void
@@ -136,9 +150,10 @@ make_record(PendingSet *set, PendingTenant *tenant, LogRecord *record, MessageBu
 	int			nprofiles = 0;
 	int			ntags = 0;
 	int			count = 0;
+	PendingEntry *entry;
 	StringInfoData names;
 
-	for (PendingEntry *entry = tenant->chain; entry; entry = entry->chain)
+	for (entry = tenant->chain; entry && count < MAX_ENTRIES; entry = entry->chain)
 		count++;
 	record->tenant = tenant->text;
 	record->tenant_len = tenant->len;
@@ -147,7 +162,7 @@ make_record(PendingSet *set, PendingTenant *tenant, LogRecord *record, MessageBu
 	tags = palloc(sizeof(PendingEntry *) * count);
 	profiles = palloc(sizeof(int) * count);
 
-	for (PendingEntry *entry = tenant->chain; entry; entry = entry->chain)
+	for (entry = tenant->chain; count > 0; entry = entry->chain, count--)
 	{
 		if (entry->kind == PENDING_PREFIX)
 		{
@@ -166,7 +181,7 @@ make_record(PendingSet *set, PendingTenant *tenant, LogRecord *record, MessageBu
 			profiles[nprofiles++] = entry->profile;
 		}
 	}
-	tenant->chain = NULL;
+	tenant->chain = entry;
 	qsort(profiles, nprofiles, sizeof(int), compare_profiles);
 	initStringInfo(&names);
 	for (int i = 0; i < nprofiles; i++)
@@ -203,13 +218,18 @@ write_records(Gather *gather, bool delivered, MessageBuilder *message)
 	writer = cc_log_begin_write();
 	foreach(cell, gather->tenants)
 	{
-		LogRecord	record = {0};
+		PendingTenant *tenant = lfirst(cell);
 
-		make_record(gather->set, lfirst(cell), &record, message);
-		record.origin = origin;
-		record.delivered = delivered;
-		if (writer)
-			cc_log_append(writer, &record);
+		while (tenant->chain)
+		{
+			LogRecord	record = {0};
+
+			make_record(gather->set, tenant, &record, message);
+			record.origin = origin;
+			record.delivered = delivered;
+			if (writer)
+				cc_log_append(writer, &record);
+		}
 	}
 	if (writer)
 		cc_log_end_write(writer);
@@ -223,6 +243,7 @@ begin_writing(Gather *gather, PendingSet *set)
 	MemoryContext old = MemoryContextSwitchTo(work);
 
 	gather->set = set;
+	gather->number = ++last_gathering;
 	gather->tenants = NIL;
 	initStringInfo(&gather->reasons);
 	return old;
@@ -266,7 +287,9 @@ flush_all(bool notify)
 	if (notify && cc_guc_delivery() == DELIVERY_COMMIT && !cc_notify_queue_is_full())
 		message = cc_message_begin(0);
 	cc_pending_visit(pending, gather_entry, &gather);
+	cc_push_snapshot_for_insert();
 	write_records(&gather, message != NULL, message);
+	cc_pop_snapshot_for_insert();
 	if (message && (spilled || !cc_message_is_empty(message)))
 	{
 		cc_notify_send(message, NULL);

@@ -122,6 +122,7 @@ cc_log_begin_write(void)
 
 	if (rel == NULL)
 		return NULL;
+	cc_catalog_check_columns(rel, Natts_log);
 	writer = palloc(sizeof(LogWriter));
 	writer->rel = rel;
 	writer->rows = cc_writer_begin(rel);

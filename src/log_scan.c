@@ -123,10 +123,10 @@ add_record(MessageBuilder *builder, TupleTableSlot *slot)
 
 		while (next_profile(&profiles, &profile, &profile_len, &left))
 			while (left-- > 0 && next_text(&tags, &tag, &len))
-				cc_message_add_tag(builder, profile, profile_len, tag, len);
+				cc_message_add_tag(builder, profile, profile_len, -1, tag, len);
 	}
 	while (next_text(&tags, &tag, &len))
-		cc_message_add_tag(builder, CC_PROFILE_DEFAULT, strlen(CC_PROFILE_DEFAULT), tag, len);
+		cc_message_add_tag(builder, CC_PROFILE_DEFAULT, strlen(CC_PROFILE_DEFAULT), -1, tag, len);
 	while (next_text(&prefixes, &tag, &len))
 		cc_message_add_prefix(builder, tag, len);
 }
@@ -186,11 +186,15 @@ static bool
 scan_slot(LogScan *scan, Oid table, const Position *since, Snapshot snapshot)
 {
 	Relation	rel = table_open(table, AccessShareLock);
-	Relation	index = cc_catalog_open_index(rel, AccessShareLock);
-	TupleTableSlot *slot = table_slot_create(rel, NULL);
-	IndexScanDesc index_scan = cc_index_beginscan(rel, index, snapshot, 1);
+	Relation	index;
+	TupleTableSlot *slot;
+	IndexScanDesc index_scan;
 	bool		go_on = true;
 
+	cc_catalog_check_columns(rel, Natts_log);
+	index = cc_catalog_open_index(rel, AccessShareLock);
+	slot = table_slot_create(rel, NULL);
+	index_scan = cc_index_beginscan(rel, index, snapshot, 1);
 	for (int i = 0; since != NULL && go_on && i < since->nrunning; i++)
 		go_on = scan_key(scan, index_scan, slot, since->running[i], BTEqualStrategyNumber);
 	if (go_on)

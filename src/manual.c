@@ -98,8 +98,8 @@ invalidate(PG_FUNCTION_ARGS)
 		resetStringInfo(&tag);
 		appendBinaryStringInfo(&tag, VARDATA_ANY(DatumGetPointer(tags[i])),
 							   VARSIZE_ANY_EXHDR(DatumGetPointer(tags[i])));
-		cc_tag_shorten(&tag, 0);
-		cc_pending_add_tag(set, tenant, NULL, profile, tag.data, tag.len);
+		cc_tag_shorten(&tag, false);
+		cc_pending_add(set, tenant, NULL, PENDING_TAG, profile, tag.data, tag.len);
 	}
 	PG_RETURN_VOID();
 }
@@ -113,6 +113,7 @@ invalidate_prefix(PG_FUNCTION_ARGS)
 	text	   *prefix;
 	PendingSet *set;
 	PendingTenant *tenant;
+	StringInfoData cut;
 
 	check_writable("clinicache.invalidate_prefix()");
 	if (PG_ARGISNULL(0))
@@ -128,7 +129,9 @@ invalidate_prefix(PG_FUNCTION_ARGS)
 	set = cc_flush_pending();
 	tenant = tenant_argument(fcinfo, 1, set);
 	add_reason(fcinfo, 2, set);
-	cc_pending_add_prefix(set, tenant, default_profile(),
-						  VARDATA_ANY(prefix), VARSIZE_ANY_EXHDR(prefix));
+	initStringInfo(&cut);
+	appendBinaryStringInfo(&cut, VARDATA_ANY(prefix), VARSIZE_ANY_EXHDR(prefix));
+	cc_tag_shorten(&cut, true);
+	cc_pending_add(set, tenant, NULL, PENDING_PREFIX, default_profile(), cut.data, cut.len);
 	PG_RETURN_VOID();
 }

@@ -9,10 +9,10 @@
  * in which they were first added.
  *
  * A builder gathers distinct tags and prefixes.  When there are more than its
- * limit it gives up precision, never an item, in stages: every tag and prefix is
- * cut after its last ':' and so becomes a prefix, then after its first, then all
- * is one reset.  What has no ':' stays.  What arrives later is cut the same way,
- * so the memory is bounded by the limit.
+ * limit it gives up precision, never an item: every tag gives way to the prefixes
+ * of the templates that may have made it, and what no template makes stays; if
+ * that is still too much, all is one reset.  What arrives later is treated the
+ * same way, so the memory is bounded by the limit.
  *
  * A builder and all it holds live in one memory context under the one that was
  * current when it was made.
@@ -26,6 +26,7 @@
 #include "common/hashfn.h"
 #include "mb/pg_wchar.h"
 #include "profile.h"
+#include "tracked_prefixes.h"
 #include "utils/memutils.h"
 
 /* profile index of a prefix */
@@ -37,8 +38,7 @@
 typedef enum Stage
 {
 	STAGE_EXACT,
-	STAGE_LAST_COLON,
-	STAGE_FIRST_COLON,
+	STAGE_PREFIXES,
 	STAGE_RESET
 } Stage;
 
@@ -91,6 +91,7 @@ struct MessageBuilder
 	MemoryContext item_context; /* of the items and their set; replaced by a collapse */
 	int			max_tags;		/* 0: no limit */
 	Stage		stage;
+	TrackedPrefixes *prefixes;	/* since STAGE_PREFIXES */
 	bool		everything;		/* the prefix "" is there, and is the only item */
 	int			nprofiles;
 	int			profiles_size;
@@ -140,7 +141,7 @@ drop_items(MessageBuilder *builder)
 
 /* Index of a profile; they are few. */
 static int
-find_profile(MessageBuilder *builder, const char *name, int len)
+find_profile(MessageBuilder *builder, const char *name, int len, int seconds)
 {
 	Profile    *profile;
 	MemoryContext old;
@@ -162,27 +163,9 @@ find_profile(MessageBuilder *builder, const char *name, int len)
 	profile = &builder->profiles[builder->nprofiles];
 	profile->name = pnstrdup(name, len);
 	profile->len = len;
-	profile->seconds = cc_profile_seconds(name, len);
+	profile->seconds = seconds >= 0 ? seconds : cc_profile_seconds(name, len);
 	MemoryContextSwitchTo(old);
 	return builder->last_profile = builder->nprofiles++;
-}
-
-/* Length up to the colon at which this stage cuts; the whole if there is none. */
-static int
-cut_length(Stage stage, const char *text, int len)
-{
-	if (stage == STAGE_FIRST_COLON)
-	{
-		const char *colon = memchr(text, ':', len);
-
-		return colon ? (int) (colon - text) + 1 : len;
-	}
-	for (int i = len; i > 0; i--)
-	{
-		if (text[i - 1] == ':')
-			return i;
-	}
-	return len;
 }
 
 /* Add an item as it is; the same again only lowers its profile. */
@@ -216,19 +199,37 @@ insert_item(MessageBuilder *builder, const char *text, int len, int profile)
 	entry->key.text = item->text;
 }
 
-/* Add an item, cut as the stage demands. */
-static void
-insert_cut(MessageBuilder *builder, const char *text, int len, int profile)
+/* Add the prefixes that stand for an item; false: no template makes it. */
+static bool
+insert_prefixes(MessageBuilder *builder, const char *text, int len)
 {
-	if (builder->stage != STAGE_EXACT)
-	{
-		int			cut = cut_length(builder->stage, text, len);
+	TrackedPrefixes *tracked = builder->prefixes;
+	int			first = len > 0 ? (unsigned char) text[0] : 0;
+	bool		any = false;
 
-		if (cut > 0 && text[cut - 1] == ':')
-			profile = IS_PREFIX;
-		len = cut;
+	if (tracked->has_empty)
+	{
+		insert_item(builder, "", 0, IS_PREFIX);
+		return builder->everything = true;
 	}
-	insert_item(builder, text, len, profile);
+	for (int i = tracked->from[first]; i < tracked->from[first + 1]; i++)
+	{
+		int			prefix_len = strlen(tracked->prefixes[i]);
+
+		if (prefix_len > len || memcmp(text, tracked->prefixes[i], prefix_len) != 0)
+			continue;
+		insert_item(builder, tracked->prefixes[i], prefix_len, IS_PREFIX);
+		any = true;
+	}
+	return any;
+}
+
+/* Add an item, or what stands for it in this stage. */
+static void
+insert_staged(MessageBuilder *builder, const char *text, int len, int profile)
+{
+	if (builder->stage == STAGE_EXACT || !insert_prefixes(builder, text, len))
+		insert_item(builder, text, len, profile);
 }
 
 /* While there are too many items, go to the next stage. */
@@ -242,23 +243,31 @@ collapse(MessageBuilder *builder)
 		int			old_count = builder->nitems;
 
 		builder->stage++;
+		if (builder->stage == STAGE_PREFIXES)
+		{
+			MemoryContext caller = MemoryContextSwitchTo(builder->context);
+
+			builder->prefixes = cc_tracked_prefixes();
+			MemoryContextSwitchTo(caller);
+		}
 		start_items(builder);
 		for (int i = 0; builder->stage != STAGE_RESET && i < old_count; i++)
-			insert_cut(builder, old_items[i].text, old_items[i].len, old_items[i].profile);
+			insert_staged(builder, old_items[i].text, old_items[i].len, old_items[i].profile);
 		MemoryContextDelete(old_context);
 	}
 }
 
 /*
- * Add a tag with its profile.  Both are copied.
+ * Add a tag with its profile.  Both are copied.  "seconds": how long the profile
+ * is, or -1 to look it up, which may wait for a lock on clinicache.profile.
  */
 void
-cc_message_add_tag(MessageBuilder *builder, const char *profile, int profile_len,
+cc_message_add_tag(MessageBuilder *builder, const char *profile, int profile_len, int seconds,
 				   const char *tag, int len)
 {
 	if (builder->stage == STAGE_RESET || builder->everything)
 		return;
-	insert_cut(builder, tag, len, find_profile(builder, profile, profile_len));
+	insert_staged(builder, tag, len, find_profile(builder, profile, profile_len, seconds));
 	collapse(builder);
 }
 
@@ -275,7 +284,7 @@ cc_message_add_prefix(MessageBuilder *builder, const char *prefix, int len)
 		drop_items(builder);
 		builder->everything = true;
 	}
-	insert_cut(builder, prefix, len, IS_PREFIX);
+	insert_staged(builder, prefix, len, IS_PREFIX);
 	collapse(builder);
 }
 

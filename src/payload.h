@@ -20,7 +20,7 @@ typedef struct MessageBuilder MessageBuilder;
 /* max_tags: beyond it tags collapse to prefixes, then to reset; 0: no limit */
 extern MessageBuilder *cc_message_begin(int max_tags);
 extern void cc_message_add_tag(MessageBuilder *builder, const char *profile, int profile_len,
-							   const char *tag, int len);
+							   int seconds, const char *tag, int len);
 extern void cc_message_add_prefix(MessageBuilder *builder, const char *prefix, int len);
 extern void cc_message_set_reset(MessageBuilder *builder);
 extern bool cc_message_is_reset(const MessageBuilder *builder);

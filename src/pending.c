@@ -21,8 +21,10 @@
  * released, the collapse goes on to the tags of the level it joins.
  *
  * Bounds.  A level with more than MAX_TENANTS tenants turns into entries of
- * no tenant (which everybody receives); a level with more than SPILL_BYTES
- * is written to the log early, by the spill callback.
+ * no tenant, which everybody receives and which therefore hold no tenant's
+ * values; a level with more than SPILL_BYTES is written to the log early, by
+ * the spill callback.  A released subtransaction's level is only relinked, in
+ * a callback where nothing may fail; settle() does the rest afterwards.
  *
  * Memory: everything is in the set's context, a child of the context given to
  * cc_pending_create (TopTransactionContext for the transaction's own set);
@@ -61,7 +63,7 @@ struct PendingNode
  */
 struct PendingTemplate
 {
-	const TemplateInfo *info;	/* NULL: tags by hand, prefixes; reasons */
+	const TemplateInfo *info;	/* NULL: one of the set's own three */
 	PendingNode *top;			/* innermost level's tags of it */
 	PendingNode first;			/* the outermost, while there is any */
 };
@@ -120,7 +122,11 @@ struct PendingSet
 	PendingTemplate **chunks;	/* by number, see cc_pending_template */
 	int			nchunks;
 	Size		limit;			/* of a level's bytes; beyond it is spilled */
-	PendingTemplate plain;		/* by hand, prefixes: never collapses */
+	bool		unsettled;		/* a level joined the innermost one, see settle */
+
+	/* none of these collapses */
+	PendingTemplate literal;	/* prefixes that hold no row's values */
+	PendingTemplate by_hand;	/* tags and prefixes */
 	PendingTemplate reasons;	/* kept when the rest is spilled */
 };
 
@@ -462,6 +468,14 @@ insert_if_absent(PendingSet *set, PendingNode *node, PendingEntry *key)
 		insert_entry(set, node, key);
 }
 
+/* Take an entry out of the hash, but leave it where it is. */
+static void
+delete_entry(PendingSet *set, PendingLevel *level, PendingEntry *entry)
+{
+	entryhash_delete(set->entries, entry);
+	level->bytes -= Min(level->bytes, sizeof(PendingEntry) + entry->len + sizeof(EntrySlot) * 2);
+}
+
 /* Take all of a node's own entries out of the set. */
 static void
 drop_entries(PendingSet *set, PendingNode *node)
@@ -471,9 +485,7 @@ drop_entries(PendingSet *set, PendingNode *node)
 	for (PendingEntry *entry = node->entries; entry; entry = next)
 	{
 		next = entry->next;
-		entryhash_delete(set->entries, entry);
-		node->level->bytes -= Min(node->level->bytes,
-								  sizeof(PendingEntry) + entry->len + sizeof(EntrySlot) * 2);
+		delete_entry(set, node->level, entry);
 		pfree(entry);
 	}
 	node->entries = node->last = NULL;
@@ -487,7 +499,7 @@ insert_prefix(PendingSet *set, PendingLevel *level, PendingTenant *tenant, int p
 
 	make_key(&key, tenant, PENDING_PREFIX, profile, text, len);
 	if (!is_present(set, &key))
-		insert_entry(set, node_at_level(set, &set->plain, level), &key);
+		insert_entry(set, node_at_level(set, &set->literal, level), &key);
 }
 
 /*
@@ -526,58 +538,86 @@ count_tenants(PendingLevel *level)
 }
 
 /*
- * Too many tenants: let entries of no tenant stand for all, tags of templates
- * as prefixes.
+ * Turn an entry's key into what stands for it when it is told to everybody,
+ * the other tenants included: the templates' prefixes.  There is none for what
+ * was given by hand for one tenant, so that becomes "everything".
  */
+static void
+make_public(PendingSet *set, const PendingTemplate *template, PendingEntry *key)
+{
+	if (template->info && template->info->collapsible)
+		make_key(key, &set->no_tenant, PENDING_PREFIX, template->info->profile,
+				 template->info->prefix, template->info->prefix_len);
+	else if (template == &set->by_hand && key->tenant != &set->no_tenant)
+		make_key(key, &set->no_tenant, PENDING_PREFIX, key->profile, "", 0);
+	else
+		make_key(key, &set->no_tenant, key->kind, key->profile, key->text, key->len);
+}
+
+/* Too many tenants: let entries of no tenant stand for all. */
 static void
 overflow_level(PendingSet *set, PendingLevel *level)
 {
-	PendingNode *plain = node_at_level(set, &set->plain, level);
-	PendingEntry *old = plain->entries;
-	PendingEntry *next;
-	PendingEntry key;
+	PendingNode *literal = node_at_level(set, &set->literal, level);
 
-	plain->entries = plain->last = NULL;
 	level->overflowed = true;
 	for (PendingNode *node = level->nodes; node; node = node->next_in_level)
 	{
-		const TemplateInfo *info = node->template->info;
+		PendingEntry *entry = node->entries;
+		PendingEntry *next;
 
-		if (node == plain || node->template == &set->reasons)
+		if (node->template == &set->reasons)
 			continue;
-		if (info->collapsible && node->entries)
-			insert_prefix(set, level, &set->no_tenant, info->profile,
-						  info->prefix, info->prefix_len);
-		else
-			for (PendingEntry *entry = node->entries; entry; entry = entry->next)
-			{
-				make_key(&key, &set->no_tenant, entry->kind, entry->profile,
-						 entry->text, entry->len);
-				insert_if_absent(set, plain, &key);
-			}
-		drop_entries(set, node);
-	}
-	for (PendingEntry *entry = old; entry; entry = next)
-	{
-		next = entry->next;
-		entryhash_delete(set->entries, entry);
-		make_key(&key, &set->no_tenant, entry->kind, entry->profile, entry->text, entry->len);
-		insert_if_absent(set, plain, &key);
-		pfree(entry);
+		node->entries = node->last = NULL;
+		for (; entry; entry = next)
+		{
+			PendingEntry key = *entry;
+
+			next = entry->next;
+			delete_entry(set, level, entry);
+			make_public(set, node->template, &key);
+			insert_if_absent(set, literal, &key);
+			pfree(entry);
+		}
 	}
 	level->ntenants = 1;
+}
+
+/* Keep a level's number of tenants within bounds. */
+static void
+check_tenants(PendingSet *set, PendingLevel *level)
+{
+	if (likely(level->ntenants <= MAX_TENANTS) || level->overflowed)
+		return;
+	level->ntenants = count_tenants(level);
+	if (level->ntenants > MAX_TENANTS)
+		overflow_level(set, level);
+}
+
+/*
+ * After a level has joined the innermost one: go on with collapsing, and look
+ * at the bounds.  No spill, since the current subtransaction may be an inner
+ * one that has no level yet.
+ */
+static void
+settle(PendingSet *set)
+{
+	if (likely(!set->unsettled))
+		return;
+	set->unsettled = false;
+	if (set->level == NULL)
+		return;
+	for (PendingNode *node = set->level->nodes; node; node = node->next_in_level)
+		if (node->collapsed && node->entries)
+			collapse_node(set, node);
+	check_tenants(set, set->level);
 }
 
 /* Keep a level within its bounds after something was added. */
 static void
 check_bounds(PendingSet *set, PendingLevel *level)
 {
-	if (unlikely(level->ntenants > MAX_TENANTS) && !level->overflowed)
-	{
-		level->ntenants = count_tenants(level);
-		if (level->ntenants > MAX_TENANTS)
-			overflow_level(set, level);
-	}
+	check_tenants(set, level);
 	if (unlikely(level->bytes > set->limit) && set->spill)
 		set->spill(set);
 }
@@ -594,28 +634,31 @@ cc_pending_add_collapsed(PendingSet *set, PendingTenant *tenant, PendingTemplate
 }
 
 /*
- * Add a tag; template NULL: it was given by hand.  Everything is copied.
- * May write change records (a spill), so: not while a caller holds buffers.
+ * Add a tag, or a prefix that a template made; template NULL: it was given by
+ * hand.  Everything is copied.  May write change records (a spill), so: not
+ * while a caller holds buffers.
  */
 void
-cc_pending_add_tag(PendingSet *set, PendingTenant *tenant, PendingTemplate *template,
-				   int profile, const char *text, int len)
+cc_pending_add(PendingSet *set, PendingTenant *tenant, PendingTemplate *template,
+			   PendingKind kind, int profile, const char *text, int len)
 {
-	PendingLevel *level = current_level(set);
+	PendingLevel *level;
 	PendingNode *node;
 	PendingEntry key;
 	bool		collapsible = template && template->info->collapsible;
 
+	settle(set);
+	level = current_level(set);
 	if (template == NULL)
-		template = &set->plain;
-	if (level->overflowed)
-		tenant = &set->no_tenant;
+		template = &set->by_hand;
 	if (collapsible && (level->overflowed || cc_pending_is_collapsed(template)))
 	{
 		cc_pending_add_collapsed(set, tenant, template);
 		return;
 	}
-	make_key(&key, tenant, PENDING_TAG, profile, text, len);
+	make_key(&key, tenant, kind, profile, text, len);
+	if (level->overflowed)
+		make_public(set, template, &key);
 	if (is_present(set, &key))
 		return;
 	node = node_at_level(set, template, level);
@@ -627,14 +670,17 @@ cc_pending_add_tag(PendingSet *set, PendingTenant *tenant, PendingTemplate *temp
 }
 
 /*
- * Add a prefix; the empty one means everything.  Copied.
+ * Add a prefix that holds no value of any row; the empty one means everything.
+ * Copied.
  */
 void
 cc_pending_add_prefix(PendingSet *set, PendingTenant *tenant, int profile,
 					  const char *text, int len)
 {
-	PendingLevel *level = current_level(set);
+	PendingLevel *level;
 
+	settle(set);
+	level = current_level(set);
 	insert_prefix(set, level, level->overflowed ? &set->no_tenant : tenant, profile, text, len);
 	check_bounds(set, level);
 }
@@ -668,6 +714,7 @@ merge_node(PendingNode *node, PendingNode *parent)
 
 /*
  * Subtransaction at nesting level "nest" is released: hand over its entries.
+ * Allocates nothing.
  */
 void
 cc_pending_subcommit(PendingSet *set, int nest)
@@ -675,7 +722,6 @@ cc_pending_subcommit(PendingSet *set, int nest)
 	PendingLevel *level = set->level;
 	PendingLevel *parent;
 	PendingNode *next;
-	bool		collapsed = false;
 
 	if (level == NULL || level->nest < nest)
 		return;
@@ -693,7 +739,6 @@ cc_pending_subcommit(PendingSet *set, int nest)
 	for (PendingNode *node = level->nodes; node; node = next)
 	{
 		next = node->next_in_level;
-		collapsed |= node->collapsed;
 		if (node->parent && node->parent->level == parent)
 			merge_node(node, node->parent);
 		else
@@ -703,10 +748,7 @@ cc_pending_subcommit(PendingSet *set, int nest)
 			parent->nodes = node;
 		}
 	}
-	/* only now that each template has one node here may prefixes be added */
-	for (PendingNode *node = parent->nodes; collapsed && node; node = node->next_in_level)
-		if (node->collapsed && node->entries)
-			collapse_node(set, node);
+	set->unsettled = true;
 	pfree(level);
 }
 
@@ -730,8 +772,8 @@ cc_pending_subabort(PendingSet *set, int nest)
 		}
 		set->level = level->parent;
 		pfree(level);
-		set->generation++;
 	}
+	set->generation++;
 }
 
 static void
@@ -746,6 +788,7 @@ visit_level(PendingLevel *level, PendingVisit visit, void *arg)
 void
 cc_pending_visit(PendingSet *set, PendingVisit visit, void *arg)
 {
+	settle(set);
 	for (PendingLevel *level = set->level; level; level = level->parent)
 		visit_level(level, visit, arg);
 }
@@ -776,6 +819,7 @@ cc_pending_forget_level(PendingSet *set)
 			drop_entries(set, node);
 	set->level->bytes = 0;
 	set->level->ntenants = 0;
+	set->level->id = ++set->last_level_id;	/* its tenants have to be counted anew */
 }
 
 /*

@@ -20,7 +20,8 @@ typedef struct PendingTenant
 {
 	const char *text;
 	int			len;
-	struct PendingEntry *chain; /* scratch: its entries while records are made */
+	struct PendingEntry *chain; /* scratch: its entries while records are made ... */
+	uint64		gather;			/* ... by the gathering with this number, see flush.c */
 	uint64		counted;		/* id of the level that counted it last */
 } PendingTenant;
 
@@ -73,8 +74,8 @@ extern PendingTenant *cc_pending_tenant(PendingSet *set, const char *text, int l
 extern PendingTemplate *cc_pending_template(PendingSet *set, int number);
 extern bool cc_pending_is_collapsed(const PendingTemplate *template);
 
-extern void cc_pending_add_tag(PendingSet *set, PendingTenant *tenant, PendingTemplate *template,
-							   int profile, const char *text, int len);
+extern void cc_pending_add(PendingSet *set, PendingTenant *tenant, PendingTemplate *template,
+						   PendingKind kind, int profile, const char *text, int len);
 extern void cc_pending_add_collapsed(PendingSet *set, PendingTenant *tenant,
 									 PendingTemplate *template);
 extern void cc_pending_add_prefix(PendingSet *set, PendingTenant *tenant, int profile,

@@ -42,15 +42,15 @@ typedef struct ProfileEntry
 static MemoryContext profile_context = NULL;	/* under CacheMemoryContext */
 static ProfileEntry *profile_entries = NULL;
 static int	profile_count = 0;
-static bool profile_stale = true;
-static bool profile_loaded = false;
+static uint64 profile_invalidations = 1;
+static uint64 profile_loaded = 0;	/* what that was before loading; see tenant_zone.c */
 static Oid	profile_relid = InvalidOid;
 
 static void
 profile_relcache_callback(Datum arg, Oid relid)
 {
 	if (relid == profile_relid || !OidIsValid(relid))
-		profile_stale = true;
+		profile_invalidations++;
 }
 
 /* Register the callback; called once per backend. */
@@ -86,6 +86,7 @@ static void
 load_profiles(void)
 {
 	Oid			namespace = get_namespace_oid(CC_SCHEMA, true);
+	uint64		invalidations = profile_invalidations;
 	int			allocated = 32;
 	Relation	rel;
 	SysScanDesc scan;
@@ -96,16 +97,15 @@ load_profiles(void)
 	if (profile_context == NULL)
 		profile_context = AllocSetContextCreate(CacheMemoryContext, "clinicache profiles",
 												ALLOCSET_SMALL_SIZES);
-	profile_loaded = false;
+	profile_loaded = 0;
 	profile_count = 0;
 	MemoryContextReset(profile_context);
 	profile_relid = OidIsValid(namespace) ?
 		get_relname_relid(CC_TABLE_PROFILE, namespace) : InvalidOid;
 	profile_entries = MemoryContextAlloc(profile_context, sizeof(ProfileEntry) * allocated);
-	profile_stale = false;		/* before reading: an invalidation meanwhile counts */
 	if (!OidIsValid(profile_relid))
 	{
-		profile_loaded = true;
+		profile_loaded = invalidations;
 		return;
 	}
 
@@ -119,7 +119,7 @@ load_profiles(void)
 	systable_endscan(scan);
 	UnregisterSnapshot(snapshot);
 	table_close(rel, AccessShareLock);
-	profile_loaded = true;
+	profile_loaded = invalidations;
 }
 
 /*
@@ -129,7 +129,7 @@ load_profiles(void)
 int
 cc_profile_seconds(const char *name, int len)
 {
-	if (profile_stale || !profile_loaded)
+	if (profile_loaded != profile_invalidations)
 		load_profiles();
 	for (int i = 0; i < profile_count; i++)
 	{

@@ -11,6 +11,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "catalog.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "flush.h"
@@ -69,14 +70,14 @@ trigger_config(PG_FUNCTION_ARGS)
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple) && ((Form_pg_trigger) GETSTRUCT(tuple))->tgnargs == 1)
 	{
-		char	   *function = get_func_name(((Form_pg_trigger) GETSTRUCT(tuple))->tgfoid);
+		Oid			function = ((Form_pg_trigger) GETSTRUCT(tuple))->tgfoid;
 		bool		isnull;
 		Datum		args = fastgetattr(tuple, Anum_pg_trigger_tgargs, RelationGetDescr(rel),
 									   &isnull);
 
 		/* the arguments are NUL-terminated strings, one after the other */
-		if (!isnull && function && (strcmp(function, "row_change") == 0 ||
-									strcmp(function, "truncate_change") == 0))
+		if (!isnull && (cc_catalog_is_function(function, "row_change") ||
+						cc_catalog_is_function(function, "truncate_change")))
 			result = DirectFunctionCall1(jsonb_in,
 										 CStringGetDatum(VARDATA_ANY(DatumGetByteaPP(args))));
 	}
@@ -192,9 +193,8 @@ find_trigger(Relation rel)
 	for (int i = 0; rel->trigdesc && i < rel->trigdesc->numtriggers; i++)
 	{
 		Trigger    *trigger = &rel->trigdesc->triggers[i];
-		char	   *function = get_func_name(trigger->tgfoid);
 
-		if (function && strcmp(function, "row_change") == 0 && trigger->tgnargs == 1)
+		if (trigger->tgnargs == 1 && cc_catalog_is_function(trigger->tgfoid, "row_change"))
 			return trigger;
 	}
 	ereport(ERROR,

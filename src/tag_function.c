@@ -175,7 +175,7 @@ tag(PG_FUNCTION_ARGS)
 		if (part->column && !append_placeholder(&buf, part, args))
 			PG_RETURN_NULL();
 	}
-	cc_tag_shorten(&buf, 0);
+	cc_tag_shorten(&buf, template->is_prefix);
 	if (template->is_prefix)
 		appendStringInfoChar(&buf, '*');
 	PG_RETURN_TEXT_P(cstring_to_text_with_len(buf.data, buf.len));

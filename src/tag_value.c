@@ -260,6 +260,8 @@ cc_value_local(const ValueType *type, Datum value, TenantZone *zone,
 					TIMESTAMP_NOBEGIN(*local);
 				else if (DATE_IS_NOEND(day))
 					TIMESTAMP_NOEND(*local);
+				else if (day >= TIMESTAMP_END_JULIAN - POSTGRES_EPOCH_JDATE)
+					return false;	/* dates reach further than timestamps */
 				else
 					*local = (Timestamp) day * USECS_PER_DAY;
 				return true;
@@ -365,6 +367,14 @@ cc_append_day(StringInfo buf, Timestamp local, TagFilter filter)
 	if (local % USECS_PER_DAY < 0)
 		days--;
 	j2date((int) days + POSTGRES_EPOCH_JDATE, &year, &month, &day);
+	if (year <= 0)
+	{
+		appendStringInfo(buf, "%04d-%02d", 1 - year, month);
+		if (filter == FILTER_DATE)
+			appendStringInfo(buf, "-%02d", day);
+		appendStringInfoString(buf, " BC");
+		return;
+	}
 	/* once per row in bulk loads, so without printf */
 	len = pg_ultostr_zeropad(text, year, 4) - text;
 	text[len++] = '-';
@@ -413,24 +423,23 @@ cc_append_lower(StringInfo buf, const char *text, int len)
 }
 
 /*
- * Shorten the tag that starts at "start" if JavaScript would call it longer
- * than CC_TAG_MAX: its beginning, '~', and a hash of the whole.  It still
- * starts with its template's literal text, so a prefix still covers it.
+ * Shorten a tag that JavaScript would call longer than CC_TAG_MAX: its first
+ * CC_TAG_KEEP units, '~', and a hash of the whole.  It still starts with its
+ * template's literal text, so a prefix still covers it.  A prefix is cut to
+ * those CC_TAG_KEEP units, so that it covers shortened tags too.
  */
 void
-cc_tag_shorten(StringInfo buf, int start)
+cc_tag_shorten(StringInfo buf, bool is_prefix)
 {
-	const char *text = buf->data + start;
-	int			len = buf->len - start;
 	int			units = 0;
 	int			keep = 0;
 	char	   *whole;
 
-	if (len <= CC_TAG_MAX)
+	if (buf->len <= (is_prefix ? CC_TAG_KEEP : CC_TAG_MAX))
 		return;
-	for (int at = 0; at < len;)
+	for (int at = 0; at < buf->len;)
 	{
-		int			char_len = Min(pg_mblen(text + at), len - at);
+		int			char_len = Min(pg_mblen(buf->data + at), buf->len - at);
 
 		/* beyond the basic plane a character is two UTF-16 units */
 		units += (char_len == 4 && GetDatabaseEncoding() == PG_UTF8) ? 2 : 1;
@@ -438,11 +447,15 @@ cc_tag_shorten(StringInfo buf, int start)
 		if (units <= CC_TAG_KEEP)
 			keep = at;
 	}
-	if (units <= CC_TAG_MAX)
+	if (units <= (is_prefix ? CC_TAG_KEEP : CC_TAG_MAX))
 		return;
-	whole = pnstrdup(text, len);
-	buf->len = start + keep;
-	appendStringInfoChar(buf, '~');
-	cc_append_hash(buf, whole, len);
+	whole = pnstrdup(buf->data, buf->len);
+	buf->len = keep;
+	buf->data[keep] = '\0';
+	if (!is_prefix)
+	{
+		appendStringInfoChar(buf, '~');
+		cc_append_hash(buf, whole, strlen(whole));
+	}
 	pfree(whole);
 }

@@ -46,6 +46,6 @@ extern bool cc_text_local_day(const char *text, int len, Timestamp *local);
 extern void cc_append_day(StringInfo buf, Timestamp local, TagFilter filter);
 extern void cc_append_hash(StringInfo buf, const char *text, int len);
 extern void cc_append_lower(StringInfo buf, const char *text, int len);
-extern void cc_tag_shorten(StringInfo buf, int start);
+extern void cc_tag_shorten(StringInfo buf, bool is_prefix);
 
 #endif							/* CLINICACHE_TAG_VALUE_H */

@@ -17,6 +17,7 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "commands/trigger.h"
 #include "common/hashfn.h"
@@ -54,9 +55,15 @@ typedef struct TenantEntry
 #define SH_DEFINE
 #include "lib/simplehash.h"
 
+/*
+ * Valid while "loaded" is what "invalidations" was before loading began: an
+ * invalidation meanwhile, or an error, leaves a cache that is loaded again.
+ */
 static MemoryContext zone_context = NULL;	/* under CacheMemoryContext */
-static tenantcache_hash *zone_cache = NULL; /* NULL: nothing loaded */
-static bool zone_stale = true;
+static tenantcache_hash *zone_cache = NULL; /* in zone_context */
+static uint64 zone_invalidations = 1;
+static uint64 zone_loaded = 0;
+static bool zone_of_parallel = false;	/* good for a parallel plan only */
 static Oid	tenant_relid = InvalidOid;
 
 /* the zone of clinicache.timezone; re-made when the setting changes */
@@ -69,7 +76,7 @@ static void
 tenant_relcache_callback(Datum arg, Oid relid)
 {
 	if (relid == tenant_relid || !OidIsValid(relid))
-		zone_stale = true;
+		zone_invalidations++;
 }
 
 /* Register the callback; called once, from _PG_init. */
@@ -101,12 +108,14 @@ load_row(HeapTuple tuple, TupleDesc desc)
 /*
  * Load clinicache.tenant.  Reads it with a latest snapshot, under
  * AccessShareLock; without checking privileges, since the trigger runs as
- * whoever writes.
+ * whoever writes.  Where PostgreSQL takes no new snapshots (clinicache.tag() in
+ * a parallel plan) the statement's has to do, and is not kept beyond that.
  */
 static void
 load_zones(void)
 {
 	Oid			namespace = get_namespace_oid(CC_SCHEMA, true);
+	uint64		invalidations = zone_invalidations;
 	Relation	rel;
 	SysScanDesc scan;
 	Snapshot	snapshot;
@@ -116,17 +125,19 @@ load_zones(void)
 	if (zone_context == NULL)
 		zone_context = AllocSetContextCreate(CacheMemoryContext, "clinicache tenant zones",
 											 ALLOCSET_DEFAULT_SIZES);
-	zone_cache = NULL;
+	zone_loaded = 0;
 	MemoryContextReset(zone_context);
 	tenant_relid = OidIsValid(namespace) ?
 		get_relname_relid(CC_TABLE_TENANT, namespace) : InvalidOid;
-	zone_stale = false;			/* before reading: an invalidation meanwhile counts */
 	zone_cache = tenantcache_create(zone_context, 64, NULL);
 	if (!OidIsValid(tenant_relid))
+	{
+		zone_loaded = invalidations;
 		return;
+	}
 
 	rel = table_open(tenant_relid, AccessShareLock);
-	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	snapshot = RegisterSnapshot(IsInParallelMode() ? GetActiveSnapshot() : GetLatestSnapshot());
 	scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
 	old = MemoryContextSwitchTo(zone_context);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
@@ -135,6 +146,8 @@ load_zones(void)
 	systable_endscan(scan);
 	UnregisterSnapshot(snapshot);
 	table_close(rel, AccessShareLock);
+	zone_loaded = invalidations;
+	zone_of_parallel = IsInParallelMode();
 }
 
 static TenantZone *
@@ -162,7 +175,7 @@ cc_tenant_zone(const char *tenant, int len)
 
 	if (tenant == NULL)
 		return get_default_zone();
-	if (zone_stale || zone_cache == NULL)
+	if (zone_loaded != zone_invalidations || (zone_of_parallel && !IsInParallelMode()))
 		load_zones();
 	if (zone_cache->members == 0)
 		return get_default_zone();

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * tracker.c
- *		Trackers, compiled once per table and backend.
+ *		Trackers, compiled once per trigger and backend.
  *
  * A tracker is kept under CacheMemoryContext until its table's relcache entry
  * is invalidated (the trigger was replaced, a column altered).  The callback
@@ -34,10 +34,17 @@
 typedef struct TrackerEntry
 {
 	Oid			relid;			/* hash key */
-	Tracker    *tracker;
+	Tracker    *first;			/* of a list, mostly of one or two */
 } TrackerEntry;
 
 static HTAB *trackers = NULL;
+
+static void
+mark_stale(TrackerEntry *entry)
+{
+	for (Tracker *tracker = entry->first; tracker; tracker = tracker->next)
+		tracker->stale = true;
+}
 
 static void
 tracker_relcache_callback(Datum arg, Oid relid)
@@ -50,14 +57,13 @@ tracker_relcache_callback(Datum arg, Oid relid)
 	if (OidIsValid(relid))
 	{
 		entry = hash_search(trackers, &relid, HASH_FIND, NULL);
-		if (entry && entry->tracker)
-			entry->tracker->stale = true;
+		if (entry)
+			mark_stale(entry);
 		return;
 	}
 	hash_seq_init(&status, trackers);
 	while ((entry = hash_seq_search(&status)) != NULL)
-		if (entry->tracker)
-			entry->tracker->stale = true;
+		mark_stale(entry);
 }
 
 /* Register the callback; called once, from _PG_init. */
@@ -188,16 +194,50 @@ compile_safely(Relation rel, Trigger *trigger)
 static bool
 is_current(const Tracker *tracker, const Relation rel)
 {
-	if (tracker == NULL || tracker->stale)
+	if (tracker->stale)
 		return false;
 	if (tracker->broken)
 		return tracker->broken_at == GetCurrentStatementStartTimestamp();
 	return tracker->natts == RelationGetDescr(rel)->natts;
 }
 
+static Tracker **
+find_tracker(TrackerEntry *entry, Oid trigger)
+{
+	Tracker   **link = &entry->first;
+
+	while (*link && (*link)->trigger != trigger)
+		link = &(*link)->next;
+	return link;
+}
+
+/* Free the trackers of tables that are gone. */
+static void
+forget_dropped(void)
+{
+	HASH_SEQ_STATUS status;
+	TrackerEntry *entry;
+
+	hash_seq_init(&status, trackers);
+	while ((entry = hash_seq_search(&status)) != NULL)
+	{
+		if (entry->first == NULL || !entry->first->stale ||
+			SearchSysCacheExists1(RELOID, ObjectIdGetDatum(entry->relid)))
+			continue;
+		while (entry->first)
+		{
+			Tracker    *tracker = entry->first;
+
+			entry->first = tracker->next;
+			MemoryContextDelete(tracker->context);
+		}
+		(void) hash_search(trackers, &entry->relid, HASH_REMOVE, NULL);
+	}
+}
+
 /*
- * The tracker of a table, by one of its triggers.  It belongs to the cache and
- * is good until the next call.  Look at "broken" before using it.
+ * The tracker of one of a table's triggers.  It belongs to the cache and is
+ * good until the next call.  Look at "broken" before using it.
  */
 Tracker *
 cc_tracker_get(Relation rel, Trigger *trigger)
@@ -205,6 +245,7 @@ cc_tracker_get(Relation rel, Trigger *trigger)
 	Oid			relid = RelationGetRelid(rel);
 	TrackerEntry *entry;
 	Tracker    *tracker;
+	Tracker   **link;
 	bool		found;
 
 	if (unlikely(trackers == NULL))
@@ -214,15 +255,30 @@ cc_tracker_get(Relation rel, Trigger *trigger)
 		trackers = hash_create("clinicache trackers", 64, &info, HASH_ELEM | HASH_BLOBS);
 	}
 	entry = hash_search(trackers, &relid, HASH_FIND, NULL);
-	if (entry && likely(is_current(entry->tracker, rel)))
-		return entry->tracker;
+	if (entry)
+	{
+		tracker = *find_tracker(entry, trigger->tgoid);
+		if (likely(tracker && is_current(tracker, rel)))
+			return tracker;
+	}
 
+	forget_dropped();
 	/* compile before touching the entry: it may fail, and may invalidate */
 	tracker = compile_safely(rel, trigger);
+	tracker->trigger = trigger->tgoid;
 	entry = hash_search(trackers, &relid, HASH_ENTER, &found);
-	if (found && entry->tracker)
-		MemoryContextDelete(entry->tracker->context);
+	if (!found)
+		entry->first = NULL;
+	link = find_tracker(entry, trigger->tgoid);
+	if (*link)
+	{
+		Tracker    *old = *link;
+
+		*link = old->next;
+		MemoryContextDelete(old->context);
+	}
 	MemoryContextSetParent(tracker->context, CacheMemoryContext);
-	entry->tracker = tracker;
+	tracker->next = entry->first;
+	entry->first = tracker;
 	return tracker;
 }

@@ -64,6 +64,7 @@ typedef struct TrackedTag
  * remembers, so that a bulk statement renders each distinct tag about once.
  */
 #define MEMO_SLOTS 128
+#define MEMOS_MAX 64			/* in a transaction; 10 kB each */
 #define MEMO_KEY_MAX 64
 
 typedef struct MemoSlot
@@ -89,11 +90,13 @@ typedef struct TagGroup
 	uint32		era;			/* moves when one of them does */
 	int			rows;			/* in this era */
 	PendingTenant *collapsed_tenant;	/* has all prefixes of this group */
-	MemoSlot   *memo;			/* made when a statement proves to be a bulk one */
+	MemoSlot   *memo;			/* in the pending set; made for a bulk statement */
 } TagGroup;
 
 typedef struct Tracker
 {
+	struct Tracker *next;		/* of another trigger of the table */
+	Oid			trigger;
 	Oid			relid;
 	MemoryContext context;
 	bool		stale;			/* set by the relcache callback, which does no more */
@@ -106,6 +109,7 @@ typedef struct Tracker
 	int			max_attno;		/* of the sources */
 	ValueRef   *tenant;			/* NULL: no tenant */
 	bool		needs_zone;
+	bool		windowed;		/* some tag has a window */
 	Bitmapset  *always;			/* attnos of tenant, deleted and window columns */
 	bool	   *compared;		/* by attno: a change of it is a change */
 	bool	   *changed;		/* by attno: scratch of one update */

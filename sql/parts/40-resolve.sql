@@ -1,9 +1,9 @@
 -- clinicache: from logical columns to real ones.
 --
---   logical column ──▶ columns argument, if given ──────────────────────────▶ real columns or a constant
---                 └──▶ candidates: itself, preset's list, aliases, _id form
+--   logical column --> columns argument, if given --------------------------> real columns or a constant
+--                 +--> candidates: itself, preset's list, aliases, _id form
 --                        each as spelt, snake_case, camelCase; at last ignoring case and _
---                        less those whose foreign key points to another entity ─▶ one real column, or absent
+--                        less those whose foreign key points to another entity -> one real column, or absent
 --
 -- Functions that begin with _ are internal; all run with the caller's rights.  String literals in bodies hold no backslash,
 -- because bodies are parsed under the caller's standard_conforming_strings.

@@ -1,6 +1,6 @@
 -- clinicache: tag templates and settings of a tracked table, checked and put into the form that the trigger holds.
 --
---   "resolved" below is the object of logical columns: key ─▶ array of real columns, or {"const": text}.
+--   "resolved" below is the object of logical columns: key -> array of real columns, or {"const": text}.
 --   A name in a template or setting is a key of it first, else a real column.
 
 CREATE FUNCTION clinicache._check_keys(given jsonb, accepted text[], what text) RETURNS void

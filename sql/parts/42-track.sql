@@ -1,6 +1,6 @@
 -- clinicache: track, untrack.  The triggers are the configuration: nothing else is stored.
 --
---   track ─▶ resolve (40) ─▶ templates and settings (41) ─▶ check_config (C) ─▶ CREATE TRIGGER
+--   track -> resolve (40) -> templates and settings (41) -> check_config (C) -> CREATE TRIGGER
 --
 -- Row triggers are cloned to partitions by PostgreSQL, statement triggers are not, and inheritance children get neither:
 -- _put_triggers and _drop_triggers see to those.
@@ -389,7 +389,7 @@ BEGIN
   IF relation IS NULL OR entity IS NULL OR columns IS NULL OR options IS NULL THEN
     RAISE EXCEPTION 'no argument of clinicache.track may be null' USING ERRCODE = 'null_value_not_allowed';
   END IF;
-  -- an untyped literal in track('t', '{"tags": …}') arrives here, as text
+  -- an untyped literal in track('t', '{"tags": ...}') arrives here, as text
   IF entity ~ '^[[:space:]]*[{]' AND columns = '{}' AND options = '{}' THEN
     PERFORM clinicache.track(relation, entity::jsonb);
     RETURN;

@@ -17,6 +17,28 @@ CREATE TRIGGER tenant_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON cl
   FOR EACH STATEMENT EXECUTE FUNCTION clinicache.tenant_changed();
 COMMENT ON TRIGGER tenant_changed ON clinicache.tenant IS 'Makes every session read the time zones again';
 
+-- In logical replication's apply workers too: the time zones and profiles that arrive count, what is another server's
+-- own does not.
+ALTER TABLE clinicache.tenant ENABLE ALWAYS TRIGGER tenant_changed;
+ALTER TABLE clinicache.profile ENABLE ALWAYS TRIGGER profile_changed;
+DO $$
+DECLARE
+  name text;
+BEGIN
+  FOREACH name IN ARRAY ARRAY['profile', 'entity', 'alias', 'class'] LOOP
+    EXECUTE pg_catalog.format('ALTER TABLE clinicache.%I ENABLE ALWAYS TRIGGER builtin_guard', name);
+  END LOOP;
+  FOREACH name IN ARRAY ARRAY['identity', 'position_history', 'log_floor', 'invalidation_log']
+                        || ARRAY(SELECT 'invalidation_log_' || i FROM pg_catalog.generate_series(0, 7) AS i) LOOP
+    EXECUTE pg_catalog.format('CREATE TRIGGER local_guard BEFORE INSERT OR UPDATE OR DELETE ON clinicache.%I '
+                              'FOR EACH ROW EXECUTE FUNCTION clinicache.local_guard()', name);
+    EXECUTE pg_catalog.format('ALTER TABLE clinicache.%I ENABLE ALWAYS TRIGGER local_guard', name);
+    EXECUTE pg_catalog.format('COMMENT ON TRIGGER local_guard ON clinicache.%I IS '
+                              '''Passes over rows replicated from another server''', name);
+  END LOOP;
+END
+$$;
+
 SELECT clinicache.new_epoch();
 
 INSERT INTO clinicache.position_history (position, delivered) VALUES (clinicache.position(), true);

@@ -33,8 +33,8 @@ CREATE TABLE t.asked (at timestamptz);
 CREATE FUNCTION t.fill() RETURNS void LANGUAGE sql AS $$
   TRUNCATE t.asked; INSERT INTO t.asked VALUES (statement_timestamp());
   INSERT INTO visits
-  SELECT row_number() OVER (), c.clinic, statement_timestamp() + h * interval '7 hours 1 minute',
-         (statement_timestamp() AT TIME ZONE c.zone) + h * interval '5 hours 1 minute',
+  SELECT row_number() OVER (), c.clinic, statement_timestamp() + h * interval '7 hours 1 minute' + interval '5 minutes',
+         (statement_timestamp() AT TIME ZONE c.zone) + h * interval '5 hours 1 minute' + interval '5 minutes',
          (statement_timestamp() AT TIME ZONE c.zone)::date + h / 3, k.clock
   FROM (SELECT 'east', 'Pacific/Kiritimati' UNION ALL SELECT 'west', 'Pacific/Pago_Pago' UNION ALL SELECT 'none', 'UTC') c(clinic, zone),
        generate_series(-8, 8) h,
