@@ -1,5 +1,6 @@
 -- The vocabulary that comes with the extension: complete, consistent in itself, protected, and what users add is dumped.
 BEGIN;
+SET LOCAL client_min_messages = warning;
 SELECT plan(34);
 
 -- One row for each template of an entity; templates are arrays or objects.
