@@ -50,6 +50,7 @@ struct RowWriter
 {
 	Relation	rel;			/* the caller's */
 	TupleTableSlot *slot;
+	int			natts;			/* that the caller gives */
 	int			nindexes;
 	Relation   *indexes;
 	IndexInfo **infos;
@@ -161,6 +162,13 @@ cc_catalog_slots(Oid *tables)
 	return true;
 }
 
+/* Look the slots up anew next time: one of them turned out to be gone. */
+void
+cc_catalog_forget_slots(void)
+{
+	slot_invalidations++;
+}
+
 static void
 copy_text(HeapTuple tuple, TupleDesc desc, int attnum, char *target, Size size)
 {
@@ -221,17 +229,22 @@ cc_catalog_require_primary(void)
 /*
  * Columns are known by number here.  While the library is of another version
  * than the tables, between installing packages and ALTER EXTENSION, that would
- * read one thing for another: ERROR instead.
+ * read one thing for another: ERROR instead.  "natts" columns, and perhaps some
+ * that somebody added and dropped.
  */
 void
 cc_catalog_check_columns(Relation rel, int natts)
 {
-	if (RelationGetDescr(rel)->natts != natts)
+	TupleDesc	desc = RelationGetDescr(rel);
+	int			live = desc->natts;
+
+	while (live > natts && TupleDescAttr(desc, live - 1)->attisdropped)
+		live--;
+	if (live != natts)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("table \"%s.%s\" has %d columns where this version of clinicache has %d",
-						CC_SCHEMA, RelationGetRelationName(rel),
-						RelationGetDescr(rel)->natts, natts),
+						CC_SCHEMA, RelationGetRelationName(rel), live, natts),
 				 errhint("Run ALTER EXTENSION %s UPDATE.", CC_EXTENSION)));
 }
 
@@ -286,6 +299,7 @@ cc_reader_next(TableReader *reader, ScanDirection direction)
 	return systable_getnext_ordered(reader->scan, direction);
 }
 
+/* Finish reading and release the locks. */
 void
 cc_reader_end(TableReader *reader)
 {
@@ -295,18 +309,20 @@ cc_reader_end(TableReader *reader)
 }
 
 /*
- * Prepare to insert into a table that the caller has opened under
- * RowExclusiveLock.  All indexes that are ready are kept, those of a REINDEX
+ * Prepare to insert rows of "natts" columns into a table that the caller has
+ * opened under RowExclusiveLock.  All indexes that are ready are kept, those of a REINDEX
  * CONCURRENTLY in progress too.  Allocates in CurrentMemoryContext.
  */
 RowWriter *
-cc_writer_begin(Relation rel)
+cc_writer_begin(Relation rel, int natts)
 {
 	RowWriter  *writer = palloc(sizeof(RowWriter));
 	List	   *indexes = RelationGetIndexList(rel);
 	ListCell   *cell;
 
+	cc_catalog_check_columns(rel, natts);
 	writer->rel = rel;
+	writer->natts = natts;
 	writer->slot = table_slot_create(rel, NULL);
 	writer->nindexes = 0;
 	writer->indexes = palloc(sizeof(Relation) * (list_length(indexes) + 1));
@@ -339,13 +355,14 @@ void
 cc_writer_insert(RowWriter *writer, const Datum *values, const bool *nulls)
 {
 	TupleTableSlot *slot = writer->slot;
-	int			natts = slot->tts_tupleDescriptor->natts;
 	Datum		keys[INDEX_MAX_KEYS];
 	bool		key_nulls[INDEX_MAX_KEYS];
 
 	ExecClearTuple(slot);
-	memcpy(slot->tts_values, values, sizeof(Datum) * natts);
-	memcpy(slot->tts_isnull, nulls, sizeof(bool) * natts);
+	memcpy(slot->tts_values, values, sizeof(Datum) * writer->natts);
+	memcpy(slot->tts_isnull, nulls, sizeof(bool) * writer->natts);
+	for (int i = writer->natts; i < slot->tts_tupleDescriptor->natts; i++)
+		slot->tts_isnull[i] = true;
 	ExecStoreVirtualTuple(slot);
 	table_tuple_insert(writer->rel, slot, GetCurrentCommandId(true),
 					   TABLE_INSERT_NO_LOGICAL, NULL);
@@ -374,11 +391,11 @@ cc_writer_end(RowWriter *writer)
  * filled in here.
  */
 void
-cc_catalog_insert_numbered(const char *table, Datum *values, bool *nulls)
+cc_catalog_insert_numbered(const char *table, int natts, Datum *values, bool *nulls)
 {
 	Relation	rel = table_open(cc_catalog_relid(table), RowExclusiveLock);
 	Oid			sequence = getIdentitySequence(RelationGetRelid(rel), 1, false);
-	RowWriter  *writer = cc_writer_begin(rel);
+	RowWriter  *writer = cc_writer_begin(rel, natts);
 
 	values[0] = Int64GetDatum(nextval_internal(sequence, false));
 	nulls[0] = false;

@@ -33,6 +33,7 @@ extern Oid	cc_catalog_relid(const char *table);
 extern Oid	cc_catalog_owner(void);
 extern bool cc_catalog_is_function(Oid function, const char *name);
 extern bool cc_catalog_slots(Oid *tables);
+extern void cc_catalog_forget_slots(void);
 extern void cc_catalog_identity(Identity *identity);
 extern void cc_catalog_check_columns(Relation rel, int natts);
 extern Relation cc_catalog_open_index(Relation rel, LOCKMODE lockmode);
@@ -54,9 +55,9 @@ extern void cc_reader_end(TableReader *reader);
 /* writes rows below the executor: no privileges, no triggers, not logically decoded */
 typedef struct RowWriter RowWriter;
 
-extern RowWriter *cc_writer_begin(Relation rel);
+extern RowWriter *cc_writer_begin(Relation rel, int natts);
 extern void cc_writer_insert(RowWriter *writer, const Datum *values, const bool *nulls);
 extern void cc_writer_end(RowWriter *writer);
-extern void cc_catalog_insert_numbered(const char *table, Datum *values, bool *nulls);
+extern void cc_catalog_insert_numbered(const char *table, int natts, Datum *values, bool *nulls);
 
 #endif							/* CLINICACHE_CATALOG_H */

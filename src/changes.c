@@ -42,7 +42,7 @@ typedef struct TenantSet
 	text	  **tenants;
 } TenantSet;
 
-PG_FUNCTION_INFO_V1(changes);
+PG_FUNCTION_INFO_V1(clinicache_changes);
 
 static int
 compare_bytes(const char *a, int a_len, const char *b, int b_len)
@@ -234,7 +234,7 @@ get_max_tags(FunctionCallInfo fcinfo, int argno)
  *		One message with all that committed after the position.
  */
 Datum
-changes(PG_FUNCTION_ARGS)
+clinicache_changes(PG_FUNCTION_ARGS)
 {
 	Snapshot	snapshot = GetActiveSnapshot();
 	int			max_tags = get_max_tags(fcinfo, 2);

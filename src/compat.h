@@ -39,7 +39,7 @@
 	ExecuteTruncateGuts((rels), (relids), NIL, DROP_RESTRICT, false)
 #endif
 
-/* 17 renamed RelFileNode-based size helpers and moved varatt.h out of postgres.h */
+/* 16 moved varatt.h out of postgres.h */
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
 #endif

@@ -99,17 +99,14 @@ set_tenant(Tracker *tracker, PendingSet *set, RowImage *row)
 /*
  * The time that windows are judged by.  Not the statement's start, which
  * stands still in a procedure that commits, and lags in a long statement.
- * Within a second it stays, so that the memo of a bulk statement holds.
+ * To the second, so that the memo of a bulk statement holds for that long.
  */
 static TimestampTz
 window_now(void)
 {
-	static TimestampTz now = 0;
 	TimestampTz exact = GetCurrentTimestamp();
 
-	if (exact < now || exact - now >= USECS_PER_SEC)
-		now = exact;
-	return now;
+	return exact - (exact % USECS_PER_SEC + USECS_PER_SEC) % USECS_PER_SEC;
 }
 
 /* Local wall time of a column; false if null, or no day (*is_null tells which). */
@@ -172,7 +169,7 @@ in_window(Tracker *tracker, TrackedTag *tag, RowImage *row)
 		case WINDOW_UPCOMING:
 			return time >= today;
 		case WINDOW_PAST:
-			return has_time ? time < now : time < today;
+			return has_time ? time < now + USECS_PER_SEC : time < today;
 		default:
 			return true;
 	}

@@ -105,6 +105,7 @@ open_slot(void)
 		if (rel != NULL)
 			return rel;
 		UnlockRelationOid(tables[first], RowExclusiveLock);
+		cc_catalog_forget_slots();
 	}
 	return NULL;
 }
@@ -122,10 +123,9 @@ cc_log_begin_write(void)
 
 	if (rel == NULL)
 		return NULL;
-	cc_catalog_check_columns(rel, Natts_log);
 	writer = palloc(sizeof(LogWriter));
 	writer->rel = rel;
-	writer->rows = cc_writer_begin(rel);
+	writer->rows = cc_writer_begin(rel, Natts_log);
 	return writer;
 }
 

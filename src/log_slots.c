@@ -146,7 +146,7 @@ raise_floor(const Position *position)
 	before = RegisterSnapshot(GetLatestSnapshot());
 	values[1] = TimestampTzGetDatum(GetCurrentTimestamp());
 	values[Anum_floor_position - 1] = CStringGetTextDatum(cc_position_text(position));
-	cc_catalog_insert_numbered(CC_TABLE_FLOOR, values, nulls);
+	cc_catalog_insert_numbered(CC_TABLE_FLOOR, Natts_floor, values, nulls);
 	delete_older_floors(before);
 	UnregisterSnapshot(before);
 }

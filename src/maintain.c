@@ -49,8 +49,8 @@ typedef struct HistoryRow
 	bool		delivered;
 } HistoryRow;
 
-PG_FUNCTION_INFO_V1(maintain_deliver);
-PG_FUNCTION_INFO_V1(maintain_empty);
+PG_FUNCTION_INFO_V1(clinicache_maintain_deliver);
+PG_FUNCTION_INFO_V1(clinicache_maintain_empty);
 
 static void
 read_row(HistoryRow *row, HeapTuple tuple, TupleDesc desc)
@@ -133,7 +133,7 @@ insert_row(const char *position, bool delivered)
 	values[Anum_history_at - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
 	values[Anum_history_position - 1] = CStringGetTextDatum(position);
 	values[Anum_history_delivered - 1] = BoolGetDatum(delivered);
-	cc_catalog_insert_numbered(CC_TABLE_HISTORY, values, nulls);
+	cc_catalog_insert_numbered(CC_TABLE_HISTORY, Natts_history, values, nulls);
 }
 
 /* Is this session to do the upkeep?  The lock is kept to the end of the transaction. */
@@ -175,7 +175,7 @@ deliver(Snapshot snapshot, const char *pos)
  *		queue) and records how far delivery is; the message is the heartbeat too.
  */
 Datum
-maintain_deliver(PG_FUNCTION_ARGS)
+clinicache_maintain_deliver(PG_FUNCTION_ARGS)
 {
 	Snapshot	snapshot;
 	bool		delivers;
@@ -237,7 +237,7 @@ find_limits(SlotLimits *limits, Snapshot snapshot)
  *		Empties slots that are past retention; returns how many.
  */
 Datum
-maintain_empty(PG_FUNCTION_ARGS)
+clinicache_maintain_empty(PG_FUNCTION_ARGS)
 {
 	SlotLimits	limits;
 	Snapshot	snapshot;

@@ -19,8 +19,8 @@
 
 #define MAX_PREFIX_LENGTH 1024
 
-PG_FUNCTION_INFO_V1(invalidate);
-PG_FUNCTION_INFO_V1(invalidate_prefix);
+PG_FUNCTION_INFO_V1(clinicache_invalidate);
+PG_FUNCTION_INFO_V1(clinicache_invalidate_prefix);
 
 /* Tags by hand carry the profile that tags without one have. */
 static int
@@ -65,7 +65,7 @@ check_writable(const char *function)
  * invalidate(tags text[], tenant text, reason text) -> void
  */
 Datum
-invalidate(PG_FUNCTION_ARGS)
+clinicache_invalidate(PG_FUNCTION_ARGS)
 {
 	Datum	   *tags;
 	bool	   *nulls;
@@ -108,7 +108,7 @@ invalidate(PG_FUNCTION_ARGS)
  * invalidate_prefix(prefix text, tenant text, reason text) -> void
  */
 Datum
-invalidate_prefix(PG_FUNCTION_ARGS)
+clinicache_invalidate_prefix(PG_FUNCTION_ARGS)
 {
 	text	   *prefix;
 	PendingSet *set;

@@ -297,6 +297,7 @@ cc_message_set_reset(MessageBuilder *builder)
 	builder->stage = STAGE_RESET;
 }
 
+/* Does the message say "drop everything"? */
 bool
 cc_message_is_reset(const MessageBuilder *builder)
 {

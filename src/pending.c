@@ -554,32 +554,58 @@ make_public(PendingSet *set, const PendingTemplate *template, PendingEntry *key)
 		make_key(key, &set->no_tenant, key->kind, key->profile, key->text, key->len);
 }
 
-/* Too many tenants: let entries of no tenant stand for all. */
+/* Take a node's entries of any tenant out of the set. */
+static void
+drop_tenants(PendingSet *set, PendingNode *node)
+{
+	PendingEntry *entry = node->entries;
+	PendingEntry *next;
+
+	node->entries = node->last = NULL;
+	for (; entry; entry = next)
+	{
+		next = entry->next;
+		if (entry->tenant == &set->no_tenant)
+		{
+			entry->next = node->entries;
+			if (node->entries == NULL)
+				node->last = entry;
+			node->entries = entry;
+			continue;
+		}
+		delete_entry(set, node->level, entry);
+		pfree(entry);
+	}
+}
+
+/*
+ * Too many tenants: let entries of no tenant stand for all.  First what is new
+ * is added, then what it stands for goes, so that running out of memory in
+ * between loses nothing.
+ */
 static void
 overflow_level(PendingSet *set, PendingLevel *level)
 {
 	PendingNode *literal = node_at_level(set, &set->literal, level);
 
-	level->overflowed = true;
 	for (PendingNode *node = level->nodes; node; node = node->next_in_level)
 	{
-		PendingEntry *entry = node->entries;
-		PendingEntry *next;
-
 		if (node->template == &set->reasons)
 			continue;
-		node->entries = node->last = NULL;
-		for (; entry; entry = next)
+		for (PendingEntry *entry = node->entries; entry; entry = entry->next)
 		{
 			PendingEntry key = *entry;
 
-			next = entry->next;
-			delete_entry(set, level, entry);
+			if (entry->tenant == &set->no_tenant)
+				continue;
 			make_public(set, node->template, &key);
 			insert_if_absent(set, literal, &key);
-			pfree(entry);
 		}
 	}
+	for (PendingNode *node = level->nodes; node; node = node->next_in_level)
+		if (node->template != &set->reasons)
+			drop_tenants(set, node);
+	level->overflowed = true;
 	level->ntenants = 1;
 }
 

@@ -48,8 +48,8 @@
 /* more than a server can run; only keeps hostile text from filling memory */
 #define RUNNING_MAX 65536
 
-PG_FUNCTION_INFO_V1(position);
-PG_FUNCTION_INFO_V1(reached);
+PG_FUNCTION_INFO_V1(clinicache_position);
+PG_FUNCTION_INFO_V1(clinicache_reached);
 
 /*
  * End of the WAL inserted so far.  GetXLogInsertRecPtr answers with the place
@@ -399,7 +399,7 @@ cc_position_history_ok(const Position *position)
  *		The position of the calling statement's snapshot.
  */
 Datum
-position(PG_FUNCTION_ARGS)
+clinicache_position(PG_FUNCTION_ARGS)
 {
 	Position   *position = cc_position_from_snapshot(GetActiveSnapshot(), true);
 
@@ -414,7 +414,7 @@ position(PG_FUNCTION_ARGS)
  * the caller goes on reading from a snapshot that may be older.
  */
 Datum
-reached(PG_FUNCTION_ARGS)
+clinicache_reached(PG_FUNCTION_ARGS)
 {
 	Position   *position = cc_position_parse(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
 	bool		result = lsn_is_reached(position, false);

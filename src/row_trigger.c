@@ -19,8 +19,8 @@
 #include "tracker.h"
 #include "utils/rel.h"
 
-PG_FUNCTION_INFO_V1(row_change);
-PG_FUNCTION_INFO_V1(truncate_change);
+PG_FUNCTION_INFO_V1(clinicache_row_change);
+PG_FUNCTION_INFO_V1(clinicache_truncate_change);
 
 static void
 protocol_error(const char *function, const char *what)
@@ -59,7 +59,7 @@ handle_broken(Tracker *tracker, Relation rel, PendingSet *set)
  * row_change() -> trigger
  */
 Datum
-row_change(PG_FUNCTION_ARGS)
+clinicache_row_change(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
 	Relation	rel;
@@ -110,7 +110,7 @@ row_change(PG_FUNCTION_ARGS)
  * truncate_change() -> trigger
  */
 Datum
-truncate_change(PG_FUNCTION_ARGS)
+clinicache_truncate_change(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
 	Tracker    *tracker;

@@ -26,19 +26,19 @@
 #include "utils/rel.h"
 #include "utils/typcache.h"
 
-PG_FUNCTION_INFO_V1(check_config);
-PG_FUNCTION_INFO_V1(trigger_config);
-PG_FUNCTION_INFO_V1(template_prefix);
-PG_FUNCTION_INFO_V1(template_columns);
-PG_FUNCTION_INFO_V1(pending_tags);
-PG_FUNCTION_INFO_V1(preview_rows);
+PG_FUNCTION_INFO_V1(clinicache_check_config);
+PG_FUNCTION_INFO_V1(clinicache_trigger_config);
+PG_FUNCTION_INFO_V1(clinicache_template_prefix);
+PG_FUNCTION_INFO_V1(clinicache_template_columns);
+PG_FUNCTION_INFO_V1(clinicache_pending_tags);
+PG_FUNCTION_INFO_V1(clinicache_preview_rows);
 
 /*
  * check_config(relation regclass, config jsonb) -> void
  *		Compile and forget.
  */
 Datum
-check_config(PG_FUNCTION_ARGS)
+clinicache_check_config(PG_FUNCTION_ARGS)
 {
 	Relation	rel = table_open(PG_GETARG_OID(0), AccessShareLock);
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "clinicache check",
@@ -55,7 +55,7 @@ check_config(PG_FUNCTION_ARGS)
  *		The configuration that a trigger holds; null if it is none of ours.
  */
 Datum
-trigger_config(PG_FUNCTION_ARGS)
+clinicache_trigger_config(PG_FUNCTION_ARGS)
 {
 	Oid			trigger = PG_GETARG_OID(0);
 	Relation	rel = table_open(TriggerRelationId, AccessShareLock);
@@ -92,7 +92,7 @@ trigger_config(PG_FUNCTION_ARGS)
  * template_prefix(template text) -> text
  */
 Datum
-template_prefix(PG_FUNCTION_ARGS)
+clinicache_template_prefix(PG_FUNCTION_ARGS)
 {
 	TagTemplate *template = cc_template_parse(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 
@@ -103,7 +103,7 @@ template_prefix(PG_FUNCTION_ARGS)
  * template_columns(template text) -> text[]
  */
 Datum
-template_columns(PG_FUNCTION_ARGS)
+clinicache_template_columns(PG_FUNCTION_ARGS)
 {
 	TagTemplate *template = cc_template_parse(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	Datum	   *columns = palloc(sizeof(Datum) * template->nparts);
@@ -156,7 +156,7 @@ return_tags(FunctionCallInfo fcinfo, PendingSet *set)
  * pending_tags() -> table(tag text, profile text)
  */
 Datum
-pending_tags(PG_FUNCTION_ARGS)
+clinicache_pending_tags(PG_FUNCTION_ARGS)
 {
 	InitMaterializedSRF(fcinfo, 0);
 	return_tags(fcinfo, cc_flush_pending_if_any());
@@ -211,7 +211,7 @@ find_trigger(Relation rel)
  *		in a set of its own.
  */
 Datum
-preview_rows(PG_FUNCTION_ARGS)
+clinicache_preview_rows(PG_FUNCTION_ARGS)
 {
 	Relation	rel;
 	Tracker    *tracker;

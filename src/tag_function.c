@@ -17,7 +17,7 @@
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
-PG_FUNCTION_INFO_V1(tag);
+PG_FUNCTION_INFO_V1(clinicache_tag);
 
 static JsonbValue *
 get_argument(Jsonb *args, const char *name)
@@ -156,7 +156,7 @@ append_placeholder(StringInfo buf, TagPart *part, Jsonb *args)
  *		emits a prefix gives the label 'prefix*'.
  */
 Datum
-tag(PG_FUNCTION_ARGS)
+clinicache_tag(PG_FUNCTION_ARGS)
 {
 	TagTemplate *template = cc_template_parse(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	Jsonb	   *args = PG_GETARG_JSONB_P(1);

@@ -70,7 +70,7 @@ static Oid	tenant_relid = InvalidOid;
 static TenantZone default_zone;
 static char default_name[TZ_STRLEN_MAX + 1];
 
-PG_FUNCTION_INFO_V1(tenant_changed);
+PG_FUNCTION_INFO_V1(clinicache_tenant_changed);
 
 static void
 tenant_relcache_callback(Datum arg, Oid relid)
@@ -251,7 +251,7 @@ cc_zone_local(TenantZone *zone, TimestampTz instant)
  *		again, once the change is committed.
  */
 Datum
-tenant_changed(PG_FUNCTION_ARGS)
+clinicache_tenant_changed(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
 

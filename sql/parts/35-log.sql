@@ -2,27 +2,27 @@
 -- None is parallel safe: they take latest snapshots, which parallel mode forbids.
 
 CREATE FUNCTION clinicache.position() RETURNS text
-AS 'MODULE_PATHNAME', 'position' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+AS 'MODULE_PATHNAME', 'clinicache_position' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION clinicache.position() IS
   'Position of the calling statement''s snapshot, for changes() and reached(); opaque text';
 
 CREATE FUNCTION clinicache.changes(since text, tenants text[] DEFAULT NULL, max_tags int DEFAULT 10000) RETURNS jsonb
-AS 'MODULE_PATHNAME', 'changes' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+AS 'MODULE_PATHNAME', 'clinicache_changes' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION clinicache.changes(text, text[], int) IS
   'One message with all that committed after a position; null, too old or of another history: reset. Shows the tenants granted to the caller';
 
 CREATE FUNCTION clinicache.reached("position" text) RETURNS boolean
-AS 'MODULE_PATHNAME', 'reached' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+AS 'MODULE_PATHNAME', 'clinicache_reached' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION clinicache.reached(text) IS
   'Does this server, a standby too, show all that the position saw?';
 
 CREATE FUNCTION clinicache.maintain_deliver() RETURNS void
-AS 'MODULE_PATHNAME', 'maintain_deliver' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+AS 'MODULE_PATHNAME', 'clinicache_maintain_deliver' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION clinicache.maintain_deliver() IS
   'Part of maintain(): delivers what commits left undelivered, sends the heartbeat, records the position';
 
 CREATE FUNCTION clinicache.maintain_empty() RETURNS int
-AS 'MODULE_PATHNAME', 'maintain_empty' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+AS 'MODULE_PATHNAME', 'clinicache_maintain_empty' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION clinicache.maintain_empty() IS
   'Part of maintain(): empties slots of the log that are past retention or beyond log_max_size; returns how many';
 
