@@ -3,9 +3,10 @@
  * emit.c
  *		From a row change to tags in a pending set.
  *
- * The hot path: runs once per changed row.  It reads no catalog and no table
- * (but for a tenant's time zone, once per change of clinicache.tenant), and
- * what it allocates belongs to the caller's per-row context.
+ * The hot path: runs once per changed row.  It reads no catalog (but what a
+ * type's output function looks up) and no table (but tenants' time zones, once
+ * per change of clinicache.tenant), and what it allocates belongs to the
+ * caller's per-row context.
  *
  *-------------------------------------------------------------------------
  */

@@ -1,6 +1,6 @@
 -- Functions: signatures as the README promises them, language, volatility, strictness, parallel safety, search_path, comments.
 BEGIN;
-SELECT plan(54);
+SELECT plan(55);
 
 CREATE TEMP VIEW ours AS
 SELECT p.*, l.lanname::text AS language, p.oid::regprocedure::text AS signature, left(p.proname, 1) = '_' AS internal
@@ -46,6 +46,7 @@ INSERT INTO wanted VALUES
   ('row_change', '', 'trigger', 'c', 'v - u'),
   ('truncate_change', '', 'trigger', 'c', 'v - u'),
   ('tenant_changed', '', 'trigger', 'c', 'v - u'),
+  ('local_guard', '', 'trigger', 'plpgsql', 'v - u'),
   ('builtin_guard', '', 'trigger', 'plpgsql', 'v - u'),
   ('tenant_timezone_check', '', 'trigger', 'plpgsql', 'v - u');
 

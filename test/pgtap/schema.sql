@@ -31,7 +31,7 @@ FROM (VALUES
   ('identity', 'epoch text not null, created timestamp with time zone not null, secret text not null'),
   ('position_history', 'id bigint not null, at timestamp with time zone not null, position text not null, delivered boolean not null'),
   ('log_floor', 'id bigint not null, at timestamp with time zone not null, position text not null'),
-  ('invalidation_log', 'xid xid8 not null, tenant text, at timestamp with time zone not null, origin text, tags text[], profiles text[], profile_counts integer[], prefixes text[], deltas jsonb, delivered boolean not null'),
+  ('invalidation_log', 'xid xid8 not null, tenant text, at timestamp with time zone not null, origin text, tags text[], profiles text, prefixes text[], deltas jsonb, delivered boolean not null'),
   ('tracked_tables', 'relation regclass, entity text, tenant text, columns jsonb, templates text[], left_out text[], state text'),
   ('tag_templates', 'template text, profile text, prefix text, tables regclass[]')
 ) AS e(name, columns);
@@ -81,9 +81,12 @@ $$, 'all has the owner of the extension');
 SELECT is((SELECT array_agg(c.relname || ': ' || t.tgname || ' ' || p.proname || ' ' || t.tgenabled::text ORDER BY c.relname, t.tgname)
            FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid JOIN pg_proc AS p ON p.oid = t.tgfoid
            WHERE c.relnamespace = 'clinicache'::regnamespace AND NOT t.tgisinternal),
-          ARRAY['alias: builtin_guard builtin_guard O', 'class: builtin_guard builtin_guard O', 'entity: builtin_guard builtin_guard O',
-                'profile: builtin_guard builtin_guard O', 'profile: profile_changed tenant_changed O',
-                'tenant: tenant_changed tenant_changed O', 'tenant: timezone_check tenant_timezone_check O'], 'the triggers');
+          ARRAY['alias: builtin_guard builtin_guard A', 'class: builtin_guard builtin_guard A', 'entity: builtin_guard builtin_guard A',
+                'identity: local_guard local_guard A', 'invalidation_log: local_guard local_guard A']
+          || ARRAY(SELECT format('invalidation_log_%s: local_guard local_guard A', i) FROM generate_series(0, 7) AS i)
+          || ARRAY['log_floor: local_guard local_guard A', 'position_history: local_guard local_guard A',
+                'profile: builtin_guard builtin_guard A', 'profile: profile_changed tenant_changed A',
+                'tenant: tenant_changed tenant_changed A', 'tenant: timezone_check tenant_timezone_check O'], 'the triggers');
 
 -- What CREATE EXTENSION leaves in them.
 SELECT is((SELECT count(*) FROM clinicache.identity), 1::bigint, 'one identity');
