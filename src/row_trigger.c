@@ -8,6 +8,9 @@
  *
  * Both add to this transaction's pending set and write nothing themselves.
  *
+ * local_guard()			BEFORE INSERT OR UPDATE OR DELETE FOR EACH ROW,
+ *							on our own tables
+ *
  *-------------------------------------------------------------------------
  */
 #include "clinicache.h"
@@ -16,11 +19,13 @@
 #include "commands/trigger.h"
 #include "executor/tuptable.h"
 #include "flush.h"
+#include "replication/logicalworker.h"
 #include "tracker.h"
 #include "utils/rel.h"
 
 PG_FUNCTION_INFO_V1(clinicache_row_change);
 PG_FUNCTION_INFO_V1(clinicache_truncate_change);
+PG_FUNCTION_INFO_V1(clinicache_local_guard);
 
 static void
 protocol_error(const char *function, const char *what)
@@ -128,4 +133,22 @@ clinicache_truncate_change(PG_FUNCTION_ARGS)
 	else
 		cc_emit_all_prefixes(tracker, cc_flush_pending());
 	return PointerGetDatum(NULL);
+}
+
+/*
+ * local_guard() -> trigger
+ *		Lets everybody's changes pass but those of logical replication's workers.
+ */
+Datum
+clinicache_local_guard(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BEFORE(trigdata->tg_event) ||
+		!TRIGGER_FIRED_FOR_ROW(trigdata->tg_event))
+		protocol_error("local_guard", "has to be fired BEFORE, FOR EACH ROW");
+	if (IsLogicalWorker())
+		return PointerGetDatum(NULL);
+	return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) ?
+						   trigdata->tg_newtuple : trigdata->tg_trigtuple);
 }

@@ -78,10 +78,6 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   IF (TG_OP <> 'INSERT' AND OLD.builtin) OR (TG_OP <> 'DELETE' AND NEW.builtin) THEN
-    -- replicated from a server that has them too, as we do
-    IF current_setting('session_replication_role') = 'replica' THEN
-      RETURN NULL;
-    END IF;
     RAISE EXCEPTION 'rows of clinicache.% with builtin = true belong to the extension', TG_TABLE_NAME
       USING ERRCODE = 'insufficient_privilege',
             DETAIL = 'They are not dumped, and upgrades replace them.',
@@ -92,21 +88,6 @@ END
 $$;
 COMMENT ON FUNCTION clinicache.builtin_guard() IS
   'Trigger function: refuses changes of vocabulary rows that came with the extension (42501)';
-
--- A FOR ALL TABLES publication ships our tables too.  Transaction ids, positions and the epoch of another server mean
--- nothing here, or worse, something else.  Our own rows are written below the executor or in role origin.
-CREATE FUNCTION clinicache.local_guard() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-  IF current_setting('session_replication_role') = 'replica' THEN
-    RETURN NULL;
-  END IF;
-  RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
-END
-$$;
-COMMENT ON FUNCTION clinicache.local_guard() IS
-  'Trigger function: passes over rows that logical replication brings from another server''s clinicache';
 
 -- ---------------------------------------------------------------------------------------------------------------------
 -- Tenants and subscribers

@@ -62,3 +62,10 @@ CREATE FUNCTION clinicache.emit_prefix(prefix text, tenant text, reason text)
   AS 'MODULE_PATHNAME', 'clinicache_invalidate_prefix' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION clinicache.emit_prefix(text, text, text) IS
   'Emits a prefix without looking whether any template can make it; see clinicache.invalidate_prefix()';
+
+-- A FOR ALL TABLES publication ships our tables too.  Transaction ids, positions and the epoch of another server mean
+-- nothing here, or worse, something else; and the vocabulary's own rows are here already.
+CREATE FUNCTION clinicache.local_guard() RETURNS trigger
+AS 'MODULE_PATHNAME', 'clinicache_local_guard' LANGUAGE C;
+COMMENT ON FUNCTION clinicache.local_guard() IS
+  'Trigger function: passes over rows that logical replication brings from another server''s clinicache';

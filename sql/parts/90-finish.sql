@@ -25,9 +25,6 @@ DO $$
 DECLARE
   name text;
 BEGIN
-  FOREACH name IN ARRAY ARRAY['profile', 'entity', 'alias', 'class'] LOOP
-    EXECUTE pg_catalog.format('ALTER TABLE clinicache.%I ENABLE ALWAYS TRIGGER builtin_guard', name);
-  END LOOP;
   FOREACH name IN ARRAY ARRAY['identity', 'position_history', 'log_floor', 'invalidation_log']
                         || ARRAY(SELECT 'invalidation_log_' || i FROM pg_catalog.generate_series(0, 7) AS i) LOOP
     EXECUTE pg_catalog.format('CREATE TRIGGER local_guard BEFORE INSERT OR UPDATE OR DELETE ON clinicache.%I '
@@ -35,6 +32,18 @@ BEGIN
     EXECUTE pg_catalog.format('ALTER TABLE clinicache.%I ENABLE ALWAYS TRIGGER local_guard', name);
     EXECUTE pg_catalog.format('COMMENT ON TRIGGER local_guard ON clinicache.%I IS '
                               '''Passes over rows replicated from another server''', name);
+  END LOOP;
+  FOREACH name IN ARRAY ARRAY['profile', 'entity', 'alias', 'class'] LOOP
+    EXECUTE pg_catalog.format('CREATE TRIGGER local_guard_new BEFORE INSERT ON clinicache.%I '
+                              'FOR EACH ROW WHEN (NEW.builtin) EXECUTE FUNCTION clinicache.local_guard()', name);
+    EXECUTE pg_catalog.format('CREATE TRIGGER local_guard_old BEFORE UPDATE OR DELETE ON clinicache.%I '
+                              'FOR EACH ROW WHEN (OLD.builtin) EXECUTE FUNCTION clinicache.local_guard()', name);
+    EXECUTE pg_catalog.format('ALTER TABLE clinicache.%I ENABLE ALWAYS TRIGGER local_guard_new, '
+                              'ENABLE ALWAYS TRIGGER local_guard_old', name);
+    EXECUTE pg_catalog.format('COMMENT ON TRIGGER local_guard_new ON clinicache.%I IS '
+                              '''Passes over the extension''''s rows replicated from another server''', name);
+    EXECUTE pg_catalog.format('COMMENT ON TRIGGER local_guard_old ON clinicache.%I IS '
+                              '''Passes over changes of the extension''''s rows replicated from another server''', name);
   END LOOP;
 END
 $$;

@@ -46,7 +46,7 @@ INSERT INTO wanted VALUES
   ('row_change', '', 'trigger', 'c', 'v - u'),
   ('truncate_change', '', 'trigger', 'c', 'v - u'),
   ('tenant_changed', '', 'trigger', 'c', 'v - u'),
-  ('local_guard', '', 'trigger', 'plpgsql', 'v - u'),
+  ('local_guard', '', 'trigger', 'c', 'v - u'),
   ('builtin_guard', '', 'trigger', 'plpgsql', 'v - u'),
   ('tenant_timezone_check', '', 'trigger', 'plpgsql', 'v - u');
 

@@ -81,11 +81,14 @@ $$, 'all has the owner of the extension');
 SELECT is((SELECT array_agg(c.relname || ': ' || t.tgname || ' ' || p.proname || ' ' || t.tgenabled::text ORDER BY c.relname, t.tgname)
            FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid JOIN pg_proc AS p ON p.oid = t.tgfoid
            WHERE c.relnamespace = 'clinicache'::regnamespace AND NOT t.tgisinternal),
-          ARRAY['alias: builtin_guard builtin_guard A', 'class: builtin_guard builtin_guard A', 'entity: builtin_guard builtin_guard A',
-                'identity: local_guard local_guard A', 'invalidation_log: local_guard local_guard A']
+          ARRAY(SELECT t || g FROM unnest(ARRAY['alias', 'class', 'entity']) AS t,
+                unnest(ARRAY[': builtin_guard builtin_guard O', ': local_guard_new local_guard A', ': local_guard_old local_guard A']) AS g
+                ORDER BY t, g)
+          || ARRAY['identity: local_guard local_guard A', 'invalidation_log: local_guard local_guard A']
           || ARRAY(SELECT format('invalidation_log_%s: local_guard local_guard A', i) FROM generate_series(0, 7) AS i)
           || ARRAY['log_floor: local_guard local_guard A', 'position_history: local_guard local_guard A',
-                'profile: builtin_guard builtin_guard A', 'profile: profile_changed tenant_changed A',
+                'profile: builtin_guard builtin_guard O', 'profile: local_guard_new local_guard A',
+                'profile: local_guard_old local_guard A', 'profile: profile_changed tenant_changed A',
                 'tenant: tenant_changed tenant_changed A', 'tenant: timezone_check tenant_timezone_check O'], 'the triggers');
 
 -- What CREATE EXTENSION leaves in them.
