@@ -20,6 +20,7 @@ OBJS = \
 	src/tag_value.o \
 	src/tag_function.o \
 	src/tenant_zone.o \
+	src/numbers.o \
 	src/pending.o \
 	src/flush.o \
 	src/catalog.o \

@@ -20,12 +20,14 @@
 #include "flush.h"
 
 #include "access/xact.h"
+#include "catalog/pg_type.h"
 #include "compat.h"
 #include "invalidation_log.h"
 #include "mb/pg_wchar.h"
 #include "nodes/bitmapset.h"
 #include "nodes/pg_list.h"
 #include "notify.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -111,14 +113,42 @@ compare_profiles(const void *a, const void *b)
 		strcmp(cc_pending_profile_name(left), cc_pending_profile_name(right));
 }
 
-/* Add the tags of one profile to the record and, if given, to the message. */
-static void
-add_profile(LogRecord *record, StringInfo profiles, int profile,
-			PendingEntry **tags, int ntags, MessageBuilder *message)
+/*
+ * A text[] of entries, NULL if there are none.  Made in one piece: with a text
+ * and a Datum for each, this was a good part of what a commit costs.
+ */
+static ArrayType *
+make_array(PendingEntry **entries, int count)
 {
-	const char *name = cc_pending_profile_name(profile);
-	int			name_len = strlen(name);
-	int			before = record->ntags;
+	Size		size = ARR_OVERHEAD_NONULLS(1);
+	ArrayType  *array;
+	char	   *at;
+
+	if (count == 0)
+		return NULL;
+	for (int i = 0; i < count; i++)
+		size += INTALIGN(VARHDRSZ + entries[i]->len);
+	array = palloc0(size);
+	SET_VARSIZE(array, size);
+	array->ndim = 1;
+	array->elemtype = TEXTOID;
+	ARR_DIMS(array)[0] = count;
+	ARR_LBOUND(array)[0] = 1;
+	at = ARR_DATA_PTR(array);
+	for (int i = 0; i < count; i++)
+	{
+		SET_VARSIZE(at, VARHDRSZ + entries[i]->len);
+		memcpy(VARDATA(at), entries[i]->text, entries[i]->len);
+		at += INTALIGN(VARHDRSZ + entries[i]->len);
+	}
+	return array;
+}
+
+/* Move the tags of one profile to the front of what is left of them; how many? */
+static int
+take_profile(PendingEntry **tags, int ntags, int profile)
+{
+	int			count = 0;
 
 	for (int i = 0; i < ntags; i++)
 	{
@@ -126,67 +156,105 @@ add_profile(LogRecord *record, StringInfo profiles, int profile,
 
 		if (entry->profile != profile)
 			continue;
-		record->tags[record->ntags++] =
-			PointerGetDatum(cstring_to_text_with_len(entry->text, entry->len));
-		if (message)
-			cc_message_add_tag(message, name, name_len, cc_pending_profile_seconds(profile),
-							   entry->text, entry->len);
+		tags[i] = tags[count];
+		tags[count++] = entry;
 	}
-	appendStringInfo(profiles, "%s%s:%d", profiles->len > 0 ? "," : "", name,
-					 record->ntags - before);
+	return count;
+}
+
+static void
+append_profile(StringInfo profiles, int profile, int count)
+{
+	char		number[16];
+	int			len = pg_ltoa(count, number);
+
+	if (profiles->len > 0)
+		appendStringInfoChar(profiles, ',');
+	appendStringInfoString(profiles, cc_pending_profile_name(profile));
+	appendStringInfoChar(profiles, ':');
+	appendBinaryStringInfo(profiles, number, len);
+}
+
+/*
+ * Order tags by profile and list the profiles.  There are few, so one pass for
+ * each is cheaper than sorting.
+ */
+static void
+order_tags(PendingEntry **tags, int ntags, Bitmapset *seen, StringInfo names)
+{
+	int			nprofiles = 0;
+	int		   *profiles = palloc(sizeof(int) * Max(1, bms_num_members(seen)));
+	int			profile = -1;
+
+	while ((profile = bms_next_member(seen, profile)) >= 0)
+		profiles[nprofiles++] = profile;
+	qsort(profiles, nprofiles, sizeof(int), compare_profiles);
+	for (int i = 0; i < nprofiles; i++)
+	{
+		int			count = take_profile(tags, ntags, profiles[i]);
+
+		append_profile(names, profiles[i], count);
+		tags += count;
+		ntags -= count;
+	}
+}
+
+static void
+add_to_message(MessageBuilder *message, PendingEntry **tags, int ntags,
+			   PendingEntry **prefixes, int nprefixes)
+{
+	for (int i = 0; i < nprefixes; i++)
+		cc_message_add_prefix(message, prefixes[i]->text, prefixes[i]->len);
+	for (int i = 0; i < ntags; i++)
+	{
+		const char *name = cc_pending_profile_name(tags[i]->profile);
+
+		cc_message_add_tag(message, name, strlen(name),
+						   cc_pending_profile_seconds(tags[i]->profile),
+						   tags[i]->text, tags[i]->len);
+	}
 }
 
 /*
  * Turn a tenant's chain, or MAX_ENTRIES of it, into a record and, if "message"
- * is given, add it to the message too.  Tags come grouped by profile: there are few, so one pass
- * for each is cheaper than sorting.
+ * is given, add it to the message too.
  */
 static void
 make_record(PendingSet *set, PendingTenant *tenant, LogRecord *record, MessageBuilder *message)
 {
-	PendingEntry **tags;
-	Bitmapset  *seen = NULL;
-	int		   *profiles;
-	int			nprofiles = 0;
-	int			ntags = 0;
-	int			count = 0;
 	PendingEntry *entry;
+	PendingEntry **tags;
+	PendingEntry **prefixes;
+	int			ntags = 0;
+	int			nprefixes = 0;
+	int			count = 0;
+	Bitmapset  *seen = NULL;
 	StringInfoData names;
 
 	for (entry = tenant->chain; entry && count < MAX_ENTRIES; entry = entry->chain)
 		count++;
-	record->tenant = tenant->text;
-	record->tenant_len = tenant->len;
-	record->tags = palloc(sizeof(Datum) * count);
-	record->prefixes = palloc(sizeof(Datum) * count);
 	tags = palloc(sizeof(PendingEntry *) * count);
-	profiles = palloc(sizeof(int) * count);
-
+	prefixes = palloc(sizeof(PendingEntry *) * count);
 	for (entry = tenant->chain; count > 0; entry = entry->chain, count--)
 	{
 		if (entry->kind == PENDING_PREFIX)
+			prefixes[nprefixes++] = entry;
+		else if (!cc_pending_has_shorter(set, entry))
 		{
-			record->prefixes[record->nprefixes++] =
-				PointerGetDatum(cstring_to_text_with_len(entry->text, entry->len));
-			if (message)
-				cc_message_add_prefix(message, entry->text, entry->len);
-			continue;
-		}
-		if (cc_pending_has_shorter(set, entry))
-			continue;
-		tags[ntags++] = entry;
-		if (!bms_is_member(entry->profile, seen))
-		{
+			tags[ntags++] = entry;
 			seen = bms_add_member(seen, entry->profile);
-			profiles[nprofiles++] = entry->profile;
 		}
 	}
 	tenant->chain = entry;
-	qsort(profiles, nprofiles, sizeof(int), compare_profiles);
 	initStringInfo(&names);
-	for (int i = 0; i < nprofiles; i++)
-		add_profile(record, &names, profiles[i], tags, ntags, message);
+	order_tags(tags, ntags, seen, &names);
+	record->tenant = tenant->text;
+	record->tenant_len = tenant->len;
 	record->profiles = names.data;
+	record->tags = make_array(tags, ntags);
+	record->prefixes = make_array(prefixes, nprefixes);
+	if (message)
+		add_to_message(message, tags, ntags, prefixes, nprefixes);
 }
 
 /* Who and what: the reasons given to invalidate(), else the application. */
@@ -235,26 +303,13 @@ write_records(Gather *gather, bool delivered, MessageBuilder *message)
 		cc_log_end_write(writer);
 }
 
-static MemoryContext
-begin_writing(Gather *gather, PendingSet *set)
+static void
+begin_gather(Gather *gather, PendingSet *set)
 {
-	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "clinicache flush",
-											   ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(work);
-
 	gather->set = set;
 	gather->number = ++last_gathering;
 	gather->tenants = NIL;
 	initStringInfo(&gather->reasons);
-	return old;
-}
-
-static void
-end_writing(MemoryContext old)
-{
-	MemoryContext work = MemoryContextSwitchTo(old);
-
-	MemoryContextDelete(work);
 }
 
 /*
@@ -267,23 +322,31 @@ static void
 spill_level(PendingSet *set)
 {
 	Gather		gather;
-	MemoryContext old = begin_writing(&gather, set);
+	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "clinicache spill",
+											   ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(work);
 
+	begin_gather(&gather, set);
 	cc_pending_visit_level(set, gather_entry, &gather);
 	write_records(&gather, false, NULL);
 	cc_pending_forget_level(set);
 	spilled = true;
-	end_writing(old);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(work);
 }
 
-/* Write all; "notify": the committing session delivers, if it may. */
+/*
+ * Write all; "notify": the committing session delivers, if it may.  Works in
+ * the set's own context, which is about to go.
+ */
 static void
 flush_all(bool notify)
 {
 	Gather		gather;
-	MemoryContext old = begin_writing(&gather, pending);
+	MemoryContext old = MemoryContextSwitchTo(cc_pending_context(pending));
 	MessageBuilder *message = NULL;
 
+	begin_gather(&gather, pending);
 	if (notify && cc_guc_delivery() == DELIVERY_COMMIT && !cc_notify_queue_is_full())
 		message = cc_message_begin(0);
 	cc_pending_visit(pending, gather_entry, &gather);
@@ -296,7 +359,7 @@ flush_all(bool notify)
 		if (spilled && !cc_message_is_empty(message))
 			cc_notify_send(cc_message_begin(0), NULL);
 	}
-	end_writing(old);
+	MemoryContextSwitchTo(old);
 }
 
 /*

@@ -129,31 +129,26 @@ cc_log_begin_write(void)
 	return writer;
 }
 
-static void
-set_texts(Datum *values, bool *nulls, int attnum, Datum *texts, int count)
-{
-	if (count == 0)
-		return;
-	values[attnum - 1] = PointerGetDatum(construct_array(texts, count, TEXTOID, -1,
-														 false, TYPALIGN_INT));
-	nulls[attnum - 1] = false;
-}
-
 /*
  * Tags share most of their text, so the array shrinks to half, and with it the
  * WAL that commits wait for.  PostgreSQL compresses only rows of 2 kB and more.
  */
-static void
-compress_tags(Datum *values)
+static Datum
+compress_tags(Datum tags)
 {
-	Datum	   *tags = &values[Anum_log_tags - 1];
 	Datum		compressed;
 
-	if (VARSIZE(DatumGetPointer(*tags)) < COMPRESS_FROM)
-		return;
-	compressed = cc_compress_datum(*tags);
-	if (DatumGetPointer(compressed) != NULL)
-		*tags = compressed;
+	if (VARSIZE(DatumGetPointer(tags)) < COMPRESS_FROM)
+		return tags;
+	compressed = cc_compress_datum(tags);
+	return DatumGetPointer(compressed) ? compressed : tags;
+}
+
+static void
+set_value(Datum *values, bool *nulls, int attnum, Datum value)
+{
+	values[attnum - 1] = value;
+	nulls[attnum - 1] = false;
 }
 
 /*
@@ -168,29 +163,22 @@ cc_log_append(LogWriter *writer, const LogRecord *record)
 
 	memset(values, 0, sizeof(values));
 	memset(nulls, true, sizeof(nulls));
-	values[Anum_log_xid - 1] = FullTransactionIdGetDatum(GetTopFullTransactionId());
-	values[Anum_log_at - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
-	values[Anum_log_delivered - 1] = BoolGetDatum(record->delivered);
-	nulls[Anum_log_xid - 1] = nulls[Anum_log_at - 1] = nulls[Anum_log_delivered - 1] = false;
+	set_value(values, nulls, Anum_log_xid,
+			  FullTransactionIdGetDatum(GetTopFullTransactionId()));
+	set_value(values, nulls, Anum_log_at, TimestampTzGetDatum(GetCurrentTimestamp()));
+	set_value(values, nulls, Anum_log_delivered, BoolGetDatum(record->delivered));
 	if (record->tenant != NULL)
-	{
-		values[Anum_log_tenant - 1] =
-			PointerGetDatum(cstring_to_text_with_len(record->tenant, record->tenant_len));
-		nulls[Anum_log_tenant - 1] = false;
-	}
+		set_value(values, nulls, Anum_log_tenant,
+				  PointerGetDatum(cstring_to_text_with_len(record->tenant, record->tenant_len)));
 	if (record->origin != NULL)
+		set_value(values, nulls, Anum_log_origin, CStringGetTextDatum(record->origin));
+	if (record->tags != NULL)
 	{
-		values[Anum_log_origin - 1] = CStringGetTextDatum(record->origin);
-		nulls[Anum_log_origin - 1] = false;
+		set_value(values, nulls, Anum_log_tags, compress_tags(PointerGetDatum(record->tags)));
+		set_value(values, nulls, Anum_log_profiles, CStringGetTextDatum(record->profiles));
 	}
-	set_texts(values, nulls, Anum_log_tags, record->tags, record->ntags);
-	if (record->ntags > 0)
-	{
-		compress_tags(values);
-		values[Anum_log_profiles - 1] = CStringGetTextDatum(record->profiles);
-		nulls[Anum_log_profiles - 1] = false;
-	}
-	set_texts(values, nulls, Anum_log_prefixes, record->prefixes, record->nprefixes);
+	if (record->prefixes != NULL)
+		set_value(values, nulls, Anum_log_prefixes, PointerGetDatum(record->prefixes));
 	cc_writer_insert(writer->rows, values, nulls);
 }
 

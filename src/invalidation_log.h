@@ -11,6 +11,7 @@
 #include "postgres.h"
 #include "access/transam.h"
 #include "datatype/timestamp.h"
+#include "utils/array.h"
 #include "utils/relcache.h"
 #include "utils/snapshot.h"
 
@@ -20,11 +21,9 @@ typedef struct LogRecord
 	const char *tenant;			/* NULL: for everybody */
 	int			tenant_len;
 	const char *origin;			/* may be NULL */
-	int			ntags;
-	Datum	   *tags;			/* text */
+	ArrayType  *tags;			/* text[], NULL: none */
 	const char *profiles;		/* each with its number of tags: "seconds:15,hours:1" */
-	int			nprefixes;
-	Datum	   *prefixes;		/* text */
+	ArrayType  *prefixes;		/* text[], NULL: none */
 	bool		delivered;
 } LogRecord;
 

@@ -38,6 +38,7 @@
 
 #include "access/xact.h"
 #include "common/hashfn.h"
+#include "nodes/bitmapset.h"
 #include "utils/memutils.h"
 
 #define MAX_TENANTS 1000
@@ -122,6 +123,7 @@ struct PendingSet
 	PendingTemplate **chunks;	/* by number, see cc_pending_template */
 	int			nchunks;
 	Size		limit;			/* of a level's bytes; beyond it is spilled */
+	Bitmapset  *profiles;		/* that tags were added with */
 	bool		unsettled;		/* a level joined the innermost one, see settle */
 
 	/* none of these collapses */
@@ -131,111 +133,6 @@ struct PendingSet
 };
 
 static uint64 last_serial = 0;
-
-/*
- * Profiles: few, the same in all transactions, so numbered for the backend's
- * life in TopMemoryContext.
- */
-typedef struct Profile
-{
-	char	   *name;
-	int			seconds;
-} Profile;
-
-static Profile *profiles = NULL;
-static int	nprofiles = 0;
-
-/*
- * The number of a profile, made at first sight.  "seconds" (its revalidate
- * time) decides which of two is the shorter; the latest word counts.
- */
-int
-cc_pending_profile(const char *name, int seconds)
-{
-	MemoryContext old;
-
-	for (int i = 0; i < nprofiles; i++)
-		if (strcmp(profiles[i].name, name) == 0)
-		{
-			profiles[i].seconds = seconds;
-			return i;
-		}
-	old = MemoryContextSwitchTo(TopMemoryContext);
-	if (profiles == NULL)
-		profiles = palloc(sizeof(Profile));
-	else
-		profiles = repalloc(profiles, sizeof(Profile) * (nprofiles + 1));
-	profiles[nprofiles].name = pstrdup(name);
-	profiles[nprofiles].seconds = seconds;
-	MemoryContextSwitchTo(old);
-	return nprofiles++;
-}
-
-/* The name of a numbered profile; lives as long as the backend. */
-const char *
-cc_pending_profile_name(int profile)
-{
-	return profiles[profile].name;
-}
-
-/* How long a numbered profile lets values live, in seconds. */
-int
-cc_pending_profile_seconds(int profile)
-{
-	return profiles[profile].seconds;
-}
-
-/*
- * Templates, numbered likewise: their text is the identity, several tables may
- * share one.  In chunks that never move, so that a table's are neighbours.
- */
-#define INFO_CHUNK 64
-
-static TemplateInfo **info_chunks = NULL;
-static int	ntemplates = 0;
-
-static inline TemplateInfo *
-template_info(int number)
-{
-	return &info_chunks[number / INFO_CHUNK][number % INFO_CHUNK];
-}
-
-/*
- * The number of a template, made at first sight.  Called when a tracker is
- * compiled, not for each row.
- */
-int
-cc_pending_template_number(const char *text, const char *prefix, bool collapsible, int profile)
-{
-	MemoryContext old;
-	TemplateInfo *info;
-
-	for (int i = 0; i < ntemplates; i++)
-		if (strcmp(template_info(i)->text, text) == 0)
-		{
-			template_info(i)->profile = profile;
-			return i;
-		}
-	old = MemoryContextSwitchTo(TopMemoryContext);
-	if (ntemplates % INFO_CHUNK == 0)
-	{
-		int			nchunks = ntemplates / INFO_CHUNK;
-
-		if (info_chunks == NULL)
-			info_chunks = palloc(sizeof(*info_chunks));
-		else
-			info_chunks = repalloc(info_chunks, sizeof(*info_chunks) * (nchunks + 1));
-		info_chunks[nchunks] = palloc(sizeof(TemplateInfo) * INFO_CHUNK);
-	}
-	info = template_info(ntemplates);
-	info->text = pstrdup(text);
-	info->prefix = pstrdup(prefix);
-	info->prefix_len = strlen(prefix);
-	info->collapsible = collapsible;
-	info->profile = profile;
-	MemoryContextSwitchTo(old);
-	return ntemplates++;
-}
 
 /*
  * An empty set, in a context of its own under "parent".  "spill" is called
@@ -341,7 +238,7 @@ cc_pending_template(PendingSet *set, int number)
 
 	if (unlikely(chunk >= set->nchunks))
 	{
-		int			count = (ntemplates - 1) / TEMPLATE_CHUNK + 1;
+		int			count = cc_pending_template_count() / TEMPLATE_CHUNK + 1;
 		PendingTemplate **grown = MemoryContextAllocZero(set->context, sizeof(*grown) * count);
 
 		if (set->chunks)
@@ -353,7 +250,7 @@ cc_pending_template(PendingSet *set, int number)
 		set->chunks[chunk] = MemoryContextAllocZero(set->context,
 													sizeof(PendingTemplate) * TEMPLATE_CHUNK);
 	template = &set->chunks[chunk][number % TEMPLATE_CHUNK];
-	template->info = template_info(number);
+	template->info = cc_pending_template_info(number);
 	return template;
 }
 
@@ -682,6 +579,13 @@ cc_pending_add(PendingSet *set, PendingTenant *tenant, PendingTemplate *template
 		cc_pending_add_collapsed(set, tenant, template);
 		return;
 	}
+	if (unlikely(!bms_is_member(profile, set->profiles)))
+	{
+		MemoryContext old = MemoryContextSwitchTo(set->context);
+
+		set->profiles = bms_add_member(set->profiles, profile);
+		MemoryContextSwitchTo(old);
+	}
 	make_key(&key, tenant, kind, profile, text, len);
 	if (level->overflowed)
 		make_public(set, template, &key);
@@ -857,14 +761,16 @@ cc_pending_has_shorter(PendingSet *set, const PendingEntry *entry)
 {
 	PendingEntry key = *entry;
 
-	for (int i = 0; i < nprofiles; i++)
+	int			i = -1;
+
+	while ((i = bms_next_member(set->profiles, i)) >= 0)
 	{
-		int			seconds = profiles[i].seconds;
-		int			own = profiles[entry->profile].seconds;
+		int			seconds = cc_pending_profile_seconds(i);
+		int			own = cc_pending_profile_seconds(entry->profile);
 
 		if (i == entry->profile || seconds > own)
 			continue;
-		if (seconds == own && strcmp(profiles[i].name, profiles[entry->profile].name) > 0)
+		if (seconds == own && strcmp(cc_pending_profile_name(i), cc_pending_profile_name(entry->profile)) > 0)
 			continue;
 		key.profile = i;
 		if (is_present(set, &key))

@@ -58,13 +58,17 @@ typedef struct PendingEntry
 typedef void (*PendingSpill) (PendingSet *set);
 typedef void (*PendingVisit) (PendingEntry *entry, void *arg);
 
+/* numbers.c */
 extern int	cc_pending_profile(const char *name, int seconds);
 extern const char *cc_pending_profile_name(int profile);
 extern int	cc_pending_profile_seconds(int profile);
 
 extern int	cc_pending_template_number(const char *text, const char *prefix,
 									   bool collapsible, int profile);
+extern TemplateInfo *cc_pending_template_info(int number);
+extern int	cc_pending_template_count(void);
 
+/* pending.c */
 extern PendingSet *cc_pending_create(MemoryContext parent, PendingSpill spill, bool at_once);
 extern MemoryContext cc_pending_context(PendingSet *set);
 extern uint64 cc_pending_serial(PendingSet *set);
