@@ -29,6 +29,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_namespace.h"
+#include "compat.h"
 #include "commands/extension.h"
 #include "commands/sequence.h"
 #include "executor/executor.h"
@@ -394,7 +395,7 @@ void
 cc_catalog_insert_numbered(const char *table, int natts, Datum *values, bool *nulls)
 {
 	Relation	rel = table_open(cc_catalog_relid(table), RowExclusiveLock);
-	Oid			sequence = getIdentitySequence(RelationGetRelid(rel), 1, false);
+	Oid			sequence = cc_identity_sequence(rel, 1);
 	RowWriter  *writer = cc_writer_begin(rel, natts);
 
 	values[0] = Int64GetDatum(nextval_internal(sequence, false));

@@ -51,6 +51,14 @@
 #define cc_compress_datum(value) PointerGetDatum(NULL)
 #endif
 
+/* 17 wants the relation itself */
+#if PG_VERSION_NUM >= 170000
+#define cc_identity_sequence(rel, attnum) getIdentitySequence((rel), (attnum), false)
+#else
+#define cc_identity_sequence(rel, attnum) \
+	getIdentitySequence(RelationGetRelid(rel), (attnum), false)
+#endif
+
 /* 18 gave index_beginscan an instrumentation argument */
 #if PG_VERSION_NUM >= 180000
 #define cc_index_beginscan(heap, index, snapshot, nkeys) \
