@@ -29,9 +29,9 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_namespace.h"
-#include "compat.h"
 #include "commands/extension.h"
 #include "commands/sequence.h"
+#include "compat.h"
 #include "executor/executor.h"
 #include "executor/tuptable.h"
 #include "nodes/execnodes.h"
@@ -311,8 +311,8 @@ cc_reader_end(TableReader *reader)
 
 /*
  * Prepare to insert rows of "natts" columns into a table that the caller has
- * opened under RowExclusiveLock.  All indexes that are ready are kept, those of a REINDEX
- * CONCURRENTLY in progress too.  Allocates in CurrentMemoryContext.
+ * opened under RowExclusiveLock.  All indexes that are ready are kept, those of
+ * a REINDEX CONCURRENTLY in progress too.  Allocates in CurrentMemoryContext.
  */
 RowWriter *
 cc_writer_begin(Relation rel, int natts)

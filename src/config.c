@@ -150,12 +150,13 @@ static ValueRef *
 make_ref(Compiler *compiler, const char *name)
 {
 	ValueRef   *ref = find_ref(compiler, name);
-	JsonbValue *mapped = get_field(compiler->columns, name);
+	JsonbValue *mapped;
 	List	   *names;
 	ListCell   *cell;
 
 	if (ref != NULL)
 		return ref;
+	mapped = get_field(compiler->columns, name);
 	ref = palloc0(sizeof(ValueRef));
 	compiler->names = lappend(compiler->names, pstrdup(name));
 	compiler->refs = lappend(compiler->refs, ref);

@@ -180,20 +180,21 @@ append_profile(StringInfo profiles, int profile, int count)
  * each is cheaper than sorting.
  */
 static void
-order_tags(PendingEntry **tags, int ntags, Bitmapset *seen, StringInfo names)
+order_tags(PendingEntry **tags, int ntags, const Bitmapset *used, StringInfo names)
 {
 	int			nprofiles = 0;
-	int		   *profiles = palloc(sizeof(int) * Max(1, bms_num_members(seen)));
+	int		   *profiles = palloc(sizeof(int) * Max(1, bms_num_members(used)));
 	int			profile = -1;
 
-	while ((profile = bms_next_member(seen, profile)) >= 0)
+	while ((profile = bms_next_member(used, profile)) >= 0)
 		profiles[nprofiles++] = profile;
 	qsort(profiles, nprofiles, sizeof(int), compare_profiles);
 	for (int i = 0; i < nprofiles; i++)
 	{
 		int			count = take_profile(tags, ntags, profiles[i]);
 
-		append_profile(names, profiles[i], count);
+		if (count > 0)
+			append_profile(names, profiles[i], count);
 		tags += count;
 		ntags -= count;
 	}
@@ -228,7 +229,6 @@ make_record(PendingSet *set, PendingTenant *tenant, LogRecord *record, MessageBu
 	int			ntags = 0;
 	int			nprefixes = 0;
 	int			count = 0;
-	Bitmapset  *seen = NULL;
 	StringInfoData names;
 
 	for (entry = tenant->chain; entry && count < MAX_ENTRIES; entry = entry->chain)
@@ -240,14 +240,11 @@ make_record(PendingSet *set, PendingTenant *tenant, LogRecord *record, MessageBu
 		if (entry->kind == PENDING_PREFIX)
 			prefixes[nprefixes++] = entry;
 		else if (!cc_pending_has_shorter(set, entry))
-		{
 			tags[ntags++] = entry;
-			seen = bms_add_member(seen, entry->profile);
-		}
 	}
 	tenant->chain = entry;
 	initStringInfo(&names);
-	order_tags(tags, ntags, seen, &names);
+	order_tags(tags, ntags, cc_pending_profiles(set), &names);
 	record->tenant = tenant->text;
 	record->tenant_len = tenant->len;
 	record->profiles = names.data;

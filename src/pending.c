@@ -330,6 +330,13 @@ is_present(PendingSet *set, PendingEntry *key)
 	return entryhash_lookup(set->entries, key) != NULL;
 }
 
+/* What an entry counts for in its level's size; the hash is about half full. */
+static inline Size
+entry_bytes(const PendingEntry *entry)
+{
+	return sizeof(PendingEntry) + entry->len + sizeof(EntrySlot) * 2;
+}
+
 /*
  * Insert a copy of an entry that is not present.  The copy is made before the
  * hash is touched: running out of memory leaves the set whole.
@@ -337,8 +344,7 @@ is_present(PendingSet *set, PendingEntry *key)
 static void
 insert_entry(PendingSet *set, PendingNode *node, const PendingEntry *key)
 {
-	Size		size = sizeof(PendingEntry) + key->len;
-	PendingEntry *entry = MemoryContextAlloc(set->context, size);
+	PendingEntry *entry = MemoryContextAlloc(set->context, sizeof(PendingEntry) + key->len);
 	bool		found;
 
 	*entry = *key;
@@ -350,7 +356,7 @@ insert_entry(PendingSet *set, PendingNode *node, const PendingEntry *key)
 	if (node->entries == NULL)
 		node->last = entry;
 	node->entries = entry;
-	node->level->bytes += size + sizeof(EntrySlot) * 2;
+	node->level->bytes += entry_bytes(entry);
 	if (entry->tenant->counted != node->level->id)
 	{
 		entry->tenant->counted = node->level->id;
@@ -370,7 +376,7 @@ static void
 delete_entry(PendingSet *set, PendingLevel *level, PendingEntry *entry)
 {
 	entryhash_delete(set->entries, entry);
-	level->bytes -= Min(level->bytes, sizeof(PendingEntry) + entry->len + sizeof(EntrySlot) * 2);
+	level->bytes -= Min(level->bytes, entry_bytes(entry));
 }
 
 /* Take all of a node's own entries out of the set. */
@@ -750,6 +756,13 @@ cc_pending_forget_level(PendingSet *set)
 	set->level->bytes = 0;
 	set->level->ntenants = 0;
 	set->level->id = ++set->last_level_id;	/* its tenants have to be counted anew */
+}
+
+/* Numbers of the profiles that tags were added with, rolled back ones included. */
+const Bitmapset *
+cc_pending_profiles(const PendingSet *set)
+{
+	return set->profiles;
 }
 
 /*

@@ -93,6 +93,7 @@ extern void cc_pending_subabort(PendingSet *set, int nest);
 extern void cc_pending_visit(PendingSet *set, PendingVisit visit, void *arg);
 extern void cc_pending_visit_level(PendingSet *set, PendingVisit visit, void *arg);
 extern void cc_pending_forget_level(PendingSet *set);
+extern const struct Bitmapset *cc_pending_profiles(const PendingSet *set);
 extern bool cc_pending_has_shorter(PendingSet *set, const PendingEntry *entry);
 
 #endif							/* CLINICACHE_PENDING_H */

@@ -204,26 +204,12 @@ COMMENT ON COLUMN clinicache.invalidation_log.deltas IS 'Counter deltas; kept fo
 COMMENT ON COLUMN clinicache.invalidation_log.delivered IS 'True when the committing backend sent the record itself; what it did not, maintain() or the worker sends';
 
 -- Rows are inserted, never changed, and go by emptying a slot: autovacuum would read and write all of them for nothing.
-CREATE TABLE clinicache.invalidation_log_0 () INHERITS (clinicache.invalidation_log) WITH (autovacuum_enabled = false);
-CREATE TABLE clinicache.invalidation_log_1 () INHERITS (clinicache.invalidation_log) WITH (autovacuum_enabled = false);
-CREATE TABLE clinicache.invalidation_log_2 () INHERITS (clinicache.invalidation_log) WITH (autovacuum_enabled = false);
-CREATE TABLE clinicache.invalidation_log_3 () INHERITS (clinicache.invalidation_log) WITH (autovacuum_enabled = false);
-CREATE TABLE clinicache.invalidation_log_4 () INHERITS (clinicache.invalidation_log) WITH (autovacuum_enabled = false);
-CREATE TABLE clinicache.invalidation_log_5 () INHERITS (clinicache.invalidation_log) WITH (autovacuum_enabled = false);
-CREATE TABLE clinicache.invalidation_log_6 () INHERITS (clinicache.invalidation_log) WITH (autovacuum_enabled = false);
-CREATE TABLE clinicache.invalidation_log_7 () INHERITS (clinicache.invalidation_log) WITH (autovacuum_enabled = false);
-CREATE INDEX invalidation_log_0_xid ON clinicache.invalidation_log_0 (xid);
-CREATE INDEX invalidation_log_1_xid ON clinicache.invalidation_log_1 (xid);
-CREATE INDEX invalidation_log_2_xid ON clinicache.invalidation_log_2 (xid);
-CREATE INDEX invalidation_log_3_xid ON clinicache.invalidation_log_3 (xid);
-CREATE INDEX invalidation_log_4_xid ON clinicache.invalidation_log_4 (xid);
-CREATE INDEX invalidation_log_5_xid ON clinicache.invalidation_log_5 (xid);
-CREATE INDEX invalidation_log_6_xid ON clinicache.invalidation_log_6 (xid);
-CREATE INDEX invalidation_log_7_xid ON clinicache.invalidation_log_7 (xid);
-
 DO $$
 BEGIN
   FOR i IN 0..7 LOOP
+    EXECUTE pg_catalog.format('CREATE TABLE clinicache.invalidation_log_%s () INHERITS (clinicache.invalidation_log) '
+                              'WITH (autovacuum_enabled = false)', i);
+    EXECUTE pg_catalog.format('CREATE INDEX invalidation_log_%1$s_xid ON clinicache.invalidation_log_%1$s (xid)', i);
     EXECUTE pg_catalog.format($c$COMMENT ON TABLE clinicache.invalidation_log_%s IS
       'Time slot %s of the invalidation log, chosen by the clock; emptied by maintain() when delivered and past retention'$c$, i, i);
     EXECUTE pg_catalog.format('COMMENT ON INDEX clinicache.invalidation_log_%s_xid IS ''Records by transaction''', i);
