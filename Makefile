@@ -21,6 +21,7 @@ OBJS = \
 	src/tag_function.o \
 	src/tenant_zone.o \
 	src/numbers.o \
+	src/tag_buffer.o \
 	src/pending.o \
 	src/flush.o \
 	src/catalog.o \

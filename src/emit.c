@@ -16,6 +16,7 @@
 
 #include "access/xact.h"
 #include "common/hashfn.h"
+#include "tag_buffer.h"
 #include "utils/datum.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -74,27 +75,43 @@ find_value(Tracker *tracker, const ValueRef *ref, const RowImage *row, Datum *va
 	return NULL;
 }
 
-static void
-set_tenant(Tracker *tracker, PendingSet *set, RowImage *row)
+/* Whose row is it?  NULL: nobody's; else good until "scratch" is used again. */
+static const char *
+find_tenant(Tracker *tracker, const RowImage *row, int *len)
 {
 	const ValueRef *ref = tracker->tenant;
 	SourceColumn *source;
 	Datum		value;
 
-	resetStringInfo(&scratch);
+	*len = 0;
 	if (ref == NULL)
-		row->tenant = cc_pending_tenant(set, NULL, 0);
-	else if (ref->constant)
-		row->tenant = cc_pending_tenant(set, ref->constant, ref->constant_len);
-	else if ((source = find_value(tracker, ref, row, &value)) == NULL)
-		row->tenant = cc_pending_tenant(set, NULL, 0);
-	else
+		return NULL;
+	if (ref->constant)
 	{
-		cc_value_append(&scratch, &source->type, value);
-		row->tenant = cc_pending_tenant(set, scratch.data, scratch.len);
+		*len = ref->constant_len;
+		return ref->constant;
 	}
+	if ((source = find_value(tracker, ref, row, &value)) == NULL)
+		return NULL;
+	resetStringInfo(&scratch);
+	cc_value_append(&scratch, &source->type, value);
+	*len = scratch.len;
+	return scratch.data;
+}
+
+/* Note the tenant, in the set or in the buffer; false: the buffer is for another. */
+static bool
+set_tenant(Tracker *tracker, PendingSet *set, RowImage *row)
+{
+	int			len;
+	const char *tenant = find_tenant(tracker, row, &len);
+
+	row->tenant = set ? cc_pending_tenant(set, tenant, len) : cc_buffer_open(tenant, len);
+	if (row->tenant == NULL)
+		return false;
 	if (tracker->needs_zone)
 		row->zone = cc_tenant_zone(row->tenant->text, row->tenant->len);
+	return true;
 }
 
 /*
@@ -237,6 +254,12 @@ render_tag(Tracker *tracker, TrackedTag *tag, RowImage *row)
 	return RENDERED;
 }
 
+static PendingKind
+kind_of(const TrackedTag *tag)
+{
+	return tag->template->is_prefix ? PENDING_PREFIX : PENDING_TAG;
+}
+
 static void
 emit_tag(Tracker *tracker, PendingSet *set, TrackedTag *tag, RowImage *row)
 {
@@ -254,8 +277,26 @@ emit_tag(Tracker *tracker, PendingSet *set, TrackedTag *tag, RowImage *row)
 		case RENDERED:
 			break;
 	}
-	cc_pending_add(set, row->tenant, pending, tag->template->is_prefix ? PENDING_PREFIX : PENDING_TAG,
-				   tag->profile, scratch.data, scratch.len);
+	cc_pending_add(set, row->tenant, pending, kind_of(tag), tag->profile,
+				   scratch.data, scratch.len);
+}
+
+/* The same into the buffer; false: it can not hold that. */
+static bool
+buffer_tag(Tracker *tracker, TrackedTag *tag, RowImage *row)
+{
+	if (tag->window != WINDOW_NONE && !in_window(tracker, tag, row))
+		return true;
+	switch (render_tag(tracker, tag, row))
+	{
+		case RENDERED_NULL:
+			return true;
+		case RENDERED_ODD:
+			return false;
+		case RENDERED:
+			break;
+	}
+	return cc_buffer_add(tag->number, kind_of(tag), tag->profile, scratch.data, scratch.len);
 }
 
 /* Start a new era of the group's memo if what it remembers no longer holds. */
@@ -426,7 +467,7 @@ emit_row(Tracker *tracker, PendingSet *set, Datum *values, bool *nulls, bool is_
 {
 	RowImage	row = {.values = values,.nulls = nulls,.now = tracker->windowed ? window_now() : 0};
 
-	set_tenant(tracker, set, &row);
+	(void) set_tenant(tracker, set, &row);
 	for (int g = 0; g < tracker->ngroups; g++)
 	{
 		TagGroup   *group = &tracker->groups[g];
@@ -438,6 +479,27 @@ emit_row(Tracker *tracker, PendingSet *set, Datum *values, bool *nulls, bool is_
 			continue;
 		emit_group(tracker, set, group, &row);
 	}
+}
+
+/* The same into the buffer; false: some of its tags do not fit. */
+static bool
+buffer_row(Tracker *tracker, Datum *values, bool *nulls, bool is_update)
+{
+	RowImage	row = {.values = values,.nulls = nulls,.now = tracker->windowed ? window_now() : 0};
+
+	if (!set_tenant(tracker, NULL, &row))
+		return false;
+	for (int g = 0; g < tracker->ngroups; g++)
+	{
+		TagGroup   *group = &tracker->groups[g];
+
+		if (is_update && !fires(tracker, group))
+			continue;
+		for (int i = 0; i < group->ntags; i++)
+			if (!buffer_tag(tracker, &group->tags[i], &row))
+				return false;
+	}
+	return true;
 }
 
 /*
@@ -511,6 +573,25 @@ cc_emit_change(Tracker *tracker, PendingSet *set, TupleDesc desc,
 		emit_row(tracker, set, old_values, old_nulls, is_update);
 	if (new_values)
 		emit_row(tracker, set, new_values, new_nulls, is_update);
+}
+
+/*
+ * The same into the buffer, as long as that will do.  False: it does not hold
+ * them all; use a set for the whole change.
+ */
+bool
+cc_emit_buffered(Tracker *tracker, TupleDesc desc,
+				 Datum *old_values, bool *old_nulls, Datum *new_values, bool *new_nulls)
+{
+	bool		is_update = old_values && new_values;
+
+	prepare_scratch();
+	if (is_update &&
+		!find_changes(tracker, desc, old_values, old_nulls, new_values, new_nulls))
+		return true;
+	if (old_values && !buffer_row(tracker, old_values, old_nulls, is_update))
+		return false;
+	return new_values == NULL || buffer_row(tracker, new_values, new_nulls, is_update);
 }
 
 /*

@@ -3,7 +3,7 @@
  * flush.c
  *		This transaction's pending set, and its way into the log.
  *
- *	  PRE_COMMIT, PRE_PREPARE	pending set -> change records (and, in commit
+ *	  PRE_COMMIT, PRE_PREPARE	buffer or pending set -> change records (and, in commit
  *								delivery, NOTIFY; never for a prepared
  *								transaction, which can not notify)
  *	  COMMIT, ABORT, PREPARE	forget: the set dies with TopTransactionContext
@@ -24,9 +24,9 @@
 #include "compat.h"
 #include "invalidation_log.h"
 #include "mb/pg_wchar.h"
-#include "nodes/bitmapset.h"
 #include "nodes/pg_list.h"
 #include "notify.h"
+#include "tag_buffer.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -62,21 +62,40 @@ typedef struct Gather
 static void spill_level(PendingSet *set);
 
 /*
- * The transaction's own set.  Lives in TopTransactionContext.
+ * May tags still go to the buffer?  Not once there is a set, nor when they have
+ * to be written at once.
+ */
+bool
+cc_flush_buffers(void)
+{
+	return pending == NULL && !flushed;
+}
+
+/*
+ * The transaction's own set, which takes over what is in the buffer.  Lives in
+ * TopTransactionContext.
  */
 PendingSet *
 cc_flush_pending(void)
 {
 	if (pending == NULL)
-		pending = cc_pending_create(TopTransactionContext, spill_level, flushed);
+	{
+		PendingSet *set = cc_pending_create(TopTransactionContext, spill_level, flushed);
+
+		/* should memory run out, the buffer still has them */
+		if (!cc_buffer_is_empty())
+			cc_buffer_move(set);
+		cc_buffer_clear();
+		pending = set;
+	}
 	return pending;
 }
 
-/* The transaction's own set, or NULL if there is none yet. */
+/* The same, or NULL if nothing was added yet. */
 PendingSet *
 cc_flush_pending_if_any(void)
 {
-	return pending;
+	return cc_buffer_is_empty() ? pending : cc_flush_pending();
 }
 
 static void
@@ -99,18 +118,6 @@ gather_entry(PendingEntry *entry, void *arg)
 	}
 	entry->chain = entry->tenant->chain;
 	entry->tenant->chain = entry;
-}
-
-/* Shorter profiles come first; of equal ones, by name. */
-static int
-compare_profiles(const void *a, const void *b)
-{
-	int			left = *(const int *) a;
-	int			right = *(const int *) b;
-	int			seconds = cc_pending_profile_seconds(left) - cc_pending_profile_seconds(right);
-
-	return seconds != 0 ? seconds :
-		strcmp(cc_pending_profile_name(left), cc_pending_profile_name(right));
 }
 
 /*
@@ -175,26 +182,39 @@ append_profile(StringInfo profiles, int profile, int count)
 	appendBinaryStringInfo(profiles, number, len);
 }
 
+/* Keep a sorted list of the profiles seen; there are few. */
+static int
+note_profile(int *profiles, int nprofiles, int profile)
+{
+	int			at = 0;
+
+	while (at < nprofiles && cc_pending_compare_profiles(profiles[at], profile) < 0)
+		at++;
+	if (at < nprofiles && profiles[at] == profile)
+		return nprofiles;
+	memmove(&profiles[at + 1], &profiles[at], sizeof(int) * (nprofiles - at));
+	profiles[at] = profile;
+	return nprofiles + 1;
+}
+
 /*
- * Order tags by profile and list the profiles.  There are few, so one pass for
- * each is cheaper than sorting.
+ * Order tags by profile, shorter ones first, and list the profiles.  They are
+ * few, so one pass for each is cheaper than sorting.
  */
 static void
-order_tags(PendingEntry **tags, int ntags, const Bitmapset *used, StringInfo names)
+order_tags(PendingEntry **tags, int ntags, StringInfo names)
 {
 	int			nprofiles = 0;
-	int		   *profiles = palloc(sizeof(int) * Max(1, bms_num_members(used)));
-	int			profile = -1;
+	int		   *profiles = palloc(sizeof(int) * (cc_pending_profile_count() + 1));
 
-	while ((profile = bms_next_member(used, profile)) >= 0)
-		profiles[nprofiles++] = profile;
-	qsort(profiles, nprofiles, sizeof(int), compare_profiles);
+	for (int i = 0; i < ntags; i++)
+		if (i == 0 || tags[i]->profile != tags[i - 1]->profile)
+			nprofiles = note_profile(profiles, nprofiles, tags[i]->profile);
 	for (int i = 0; i < nprofiles; i++)
 	{
 		int			count = take_profile(tags, ntags, profiles[i]);
 
-		if (count > 0)
-			append_profile(names, profiles[i], count);
+		append_profile(names, profiles[i], count);
 		tags += count;
 		ntags -= count;
 	}
@@ -216,10 +236,25 @@ add_to_message(MessageBuilder *message, PendingEntry **tags, int ntags,
 	}
 }
 
-/*
- * Turn a tenant's chain, or MAX_ENTRIES of it, into a record and, if "message"
- * is given, add it to the message too.
- */
+/* Fill in what a record says, and add it to "message" if that is given. */
+static void
+fill_record(LogRecord *record, const PendingTenant *tenant, PendingEntry **tags, int ntags,
+			PendingEntry **prefixes, int nprefixes, MessageBuilder *message)
+{
+	StringInfoData names;
+
+	initStringInfo(&names);
+	order_tags(tags, ntags, &names);
+	record->tenant = tenant->text;
+	record->tenant_len = tenant->len;
+	record->profiles = names.data;
+	record->tags = make_array(tags, ntags);
+	record->prefixes = make_array(prefixes, nprefixes);
+	if (message)
+		add_to_message(message, tags, ntags, prefixes, nprefixes);
+}
+
+/* Turn a tenant's chain, or MAX_ENTRIES of it, into a record. */
 static void
 make_record(PendingSet *set, PendingTenant *tenant, LogRecord *record, MessageBuilder *message)
 {
@@ -229,7 +264,6 @@ make_record(PendingSet *set, PendingTenant *tenant, LogRecord *record, MessageBu
 	int			ntags = 0;
 	int			nprefixes = 0;
 	int			count = 0;
-	StringInfoData names;
 
 	for (entry = tenant->chain; entry && count < MAX_ENTRIES; entry = entry->chain)
 		count++;
@@ -243,22 +277,14 @@ make_record(PendingSet *set, PendingTenant *tenant, LogRecord *record, MessageBu
 			tags[ntags++] = entry;
 	}
 	tenant->chain = entry;
-	initStringInfo(&names);
-	order_tags(tags, ntags, cc_pending_profiles(set), &names);
-	record->tenant = tenant->text;
-	record->tenant_len = tenant->len;
-	record->profiles = names.data;
-	record->tags = make_array(tags, ntags);
-	record->prefixes = make_array(prefixes, nprefixes);
-	if (message)
-		add_to_message(message, tags, ntags, prefixes, nprefixes);
+	fill_record(record, tenant, tags, ntags, prefixes, nprefixes, message);
 }
 
 /* Who and what: the reasons given to invalidate(), else the application. */
 static const char *
-make_origin(Gather *gather)
+make_origin(const char *reasons)
 {
-	char	   *origin = gather->reasons.len > 0 ? gather->reasons.data : application_name;
+	const char *origin = reasons[0] != '\0' ? reasons : application_name;
 	int			len;
 
 	if (origin == NULL || origin[0] == '\0')
@@ -275,7 +301,7 @@ static void
 write_records(Gather *gather, bool delivered, MessageBuilder *message)
 {
 	LogWriter  *writer;
-	const char *origin = make_origin(gather);
+	const char *origin = make_origin(gather->reasons.data);
 	ListCell   *cell;
 
 	if (gather->tenants == NIL)
@@ -332,20 +358,58 @@ spill_level(PendingSet *set)
 	MemoryContextDelete(work);
 }
 
+/* A message for the committing session to send; NULL: it does not deliver. */
+static MessageBuilder *
+begin_message(bool notify)
+{
+	if (notify && cc_guc_delivery() == DELIVERY_COMMIT && !cc_notify_queue_is_full())
+		return cc_message_begin(0);
+	return NULL;
+}
+
 /*
- * Write all; "notify": the committing session delivers, if it may.  Works in
- * the set's own context, which is about to go.
+ * Write what is in the buffer.  Works in the transaction's context, which is
+ * about to go.
  */
 static void
-flush_all(bool notify)
+flush_buffer(bool notify)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
+	MessageBuilder *message = begin_message(notify);
+	PendingEntry *tags[TAG_BUFFER_MAX];
+	PendingEntry *prefixes[TAG_BUFFER_MAX];
+	int			ntags;
+	int			nprefixes;
+	PendingTenant *tenant = cc_buffer_take(tags, &ntags, prefixes, &nprefixes);
+	LogRecord	record = {.origin = make_origin(""),.delivered = message != NULL};
+	LogWriter  *writer;
+
+	fill_record(&record, tenant, tags, ntags, prefixes, nprefixes, message);
+	cc_push_snapshot_for_insert();
+	writer = cc_log_begin_write();
+	if (writer)
+	{
+		cc_log_append(writer, &record);
+		cc_log_end_write(writer);
+	}
+	cc_pop_snapshot_for_insert();
+	if (message)
+		cc_notify_send(message, NULL);
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * Write the pending set; "notify": the committing session delivers, if it may.
+ * Works in the set's own context, which is about to go.
+ */
+static void
+flush_set(bool notify)
 {
 	Gather		gather;
 	MemoryContext old = MemoryContextSwitchTo(cc_pending_context(pending));
-	MessageBuilder *message = NULL;
+	MessageBuilder *message = begin_message(notify);
 
 	begin_gather(&gather, pending);
-	if (notify && cc_guc_delivery() == DELIVERY_COMMIT && !cc_notify_queue_is_full())
-		message = cc_message_begin(0);
 	cc_pending_visit(pending, gather_entry, &gather);
 	cc_push_snapshot_for_insert();
 	write_records(&gather, message != NULL, message);
@@ -371,8 +435,11 @@ xact_callback(XactEvent event, void *arg)
 		case XACT_EVENT_PRE_COMMIT:
 		case XACT_EVENT_PRE_PREPARE:
 			if (pending)
-				flush_all(event == XACT_EVENT_PRE_COMMIT);
+				flush_set(event == XACT_EVENT_PRE_COMMIT);
+			else if (!cc_buffer_is_empty())
+				flush_buffer(event == XACT_EVENT_PRE_COMMIT);
 			pending = NULL;
+			cc_buffer_clear();
 			flushed = true;
 			break;
 		case XACT_EVENT_COMMIT:
@@ -380,6 +447,7 @@ xact_callback(XactEvent event, void *arg)
 		case XACT_EVENT_PREPARE:
 			/* the memory goes with TopTransactionContext */
 			pending = NULL;
+			cc_buffer_clear();
 			spilled = flushed = false;
 			break;
 		default:
@@ -391,12 +459,20 @@ xact_callback(XactEvent event, void *arg)
 static void
 subxact_callback(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
 {
-	if (pending == NULL)
-		return;
+	int			nest = GetCurrentTransactionNestLevel();
+
 	if (event == SUBXACT_EVENT_COMMIT_SUB)
-		cc_pending_subcommit(pending, GetCurrentTransactionNestLevel());
+	{
+		cc_buffer_subcommit(nest);
+		if (pending)
+			cc_pending_subcommit(pending, nest);
+	}
 	else if (event == SUBXACT_EVENT_ABORT_SUB)
-		cc_pending_subabort(pending, GetCurrentTransactionNestLevel());
+	{
+		cc_buffer_subabort(nest);
+		if (pending)
+			cc_pending_subabort(pending, nest);
+	}
 }
 
 /* Register the callbacks; called once, from _PG_init. */

@@ -12,6 +12,9 @@
 
 extern void cc_flush_init(void);
 
+/* may tags go to the buffer (tag_buffer.h) instead of the set? */
+extern bool cc_flush_buffers(void);
+
 /* the transaction's set, made at first use */
 extern PendingSet *cc_flush_pending(void);
 

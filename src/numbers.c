@@ -63,6 +63,22 @@ cc_pending_profile_seconds(int profile)
 	return profiles[profile].seconds;
 }
 
+/* How many have been numbered so far. */
+int
+cc_pending_profile_count(void)
+{
+	return nprofiles;
+}
+
+/* Less than 0: a's values live shorter, or as long and its name comes first. */
+int
+cc_pending_compare_profiles(int a, int b)
+{
+	if (profiles[a].seconds != profiles[b].seconds)
+		return profiles[a].seconds < profiles[b].seconds ? -1 : 1;
+	return a == b ? 0 : strcmp(profiles[a].name, profiles[b].name);
+}
+
 /*
  * Templates, numbered likewise: their text is the identity, several tables may
  * share one.  In chunks that never move, so that a table's are neighbours.

@@ -278,6 +278,18 @@ current_level(PendingSet *set)
 	return level;
 }
 
+/*
+ * The only level there is was made late: what it holds was added by the
+ * subtransaction at nesting level "nest", the current one or an outer one.
+ */
+void
+cc_pending_move_level(PendingSet *set, int nest)
+{
+	Assert(set->level == NULL || set->level->parent == NULL);
+	if (set->level)
+		set->level->nest = nest;
+}
+
 /* A node that is no longer in any list goes; its memory too, if it is its own. */
 static void
 free_node(PendingNode *node)
@@ -758,32 +770,19 @@ cc_pending_forget_level(PendingSet *set)
 	set->level->id = ++set->last_level_id;	/* its tenants have to be counted anew */
 }
 
-/* Numbers of the profiles that tags were added with, rolled back ones included. */
-const Bitmapset *
-cc_pending_profiles(const PendingSet *set)
-{
-	return set->profiles;
-}
-
 /*
- * Is the same tag of the same tenant there under a shorter profile too (or
- * under one as long, whose name comes first)?
+ * Is the same tag of the same tenant there under a profile that goes before
+ * its own?
  */
 bool
 cc_pending_has_shorter(PendingSet *set, const PendingEntry *entry)
 {
 	PendingEntry key = *entry;
-
 	int			i = -1;
 
 	while ((i = bms_next_member(set->profiles, i)) >= 0)
 	{
-		int			seconds = cc_pending_profile_seconds(i);
-		int			own = cc_pending_profile_seconds(entry->profile);
-
-		if (i == entry->profile || seconds > own)
-			continue;
-		if (seconds == own && strcmp(cc_pending_profile_name(i), cc_pending_profile_name(entry->profile)) > 0)
+		if (cc_pending_compare_profiles(i, entry->profile) >= 0)
 			continue;
 		key.profile = i;
 		if (is_present(set, &key))

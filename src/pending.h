@@ -62,6 +62,8 @@ typedef void (*PendingVisit) (PendingEntry *entry, void *arg);
 extern int	cc_pending_profile(const char *name, int seconds);
 extern const char *cc_pending_profile_name(int profile);
 extern int	cc_pending_profile_seconds(int profile);
+extern int	cc_pending_compare_profiles(int a, int b);
+extern int	cc_pending_profile_count(void);
 
 extern int	cc_pending_template_number(const char *text, const char *prefix,
 									   bool collapsible, int profile);
@@ -93,7 +95,7 @@ extern void cc_pending_subabort(PendingSet *set, int nest);
 extern void cc_pending_visit(PendingSet *set, PendingVisit visit, void *arg);
 extern void cc_pending_visit_level(PendingSet *set, PendingVisit visit, void *arg);
 extern void cc_pending_forget_level(PendingSet *set);
-extern const struct Bitmapset *cc_pending_profiles(const PendingSet *set);
+extern void cc_pending_move_level(PendingSet *set, int nest);
 extern bool cc_pending_has_shorter(PendingSet *set, const PendingEntry *entry);
 
 #endif							/* CLINICACHE_PENDING_H */

@@ -60,6 +60,22 @@ handle_broken(Tracker *tracker, Relation rel, PendingSet *set)
 						  "", 0);
 }
 
+/* Into the buffer while that will do, else into the pending set. */
+static void
+emit_change(Tracker *tracker, TupleDesc desc, TupleTableSlot *old_slot, TupleTableSlot *new_slot)
+{
+	Datum	   *old_values = old_slot ? old_slot->tts_values : NULL;
+	bool	   *old_nulls = old_slot ? old_slot->tts_isnull : NULL;
+	Datum	   *new_values = new_slot ? new_slot->tts_values : NULL;
+	bool	   *new_nulls = new_slot ? new_slot->tts_isnull : NULL;
+
+	if (cc_flush_buffers() &&
+		cc_emit_buffered(tracker, desc, old_values, old_nulls, new_values, new_nulls))
+		return;
+	cc_emit_change(tracker, cc_flush_pending(), desc,
+				   old_values, old_nulls, new_values, new_nulls);
+}
+
 /*
  * row_change() -> trigger
  */
@@ -103,11 +119,7 @@ clinicache_row_change(PG_FUNCTION_ARGS)
 	if (new_slot)
 		slot_getsomeattrs(new_slot, tracker->max_attno);
 
-	cc_emit_change(tracker, cc_flush_pending(), RelationGetDescr(rel),
-				   old_slot ? old_slot->tts_values : NULL,
-				   old_slot ? old_slot->tts_isnull : NULL,
-				   new_slot ? new_slot->tts_values : NULL,
-				   new_slot ? new_slot->tts_isnull : NULL);
+	emit_change(tracker, RelationGetDescr(rel), old_slot, new_slot);
 	return PointerGetDatum(NULL);
 }
 

@@ -133,6 +133,9 @@ extern Tracker *cc_tracker_get(Relation rel, Trigger *trigger);
 extern void cc_emit_change(Tracker *tracker, PendingSet *set, TupleDesc desc,
 						   Datum *old_values, bool *old_nulls,
 						   Datum *new_values, bool *new_nulls);
+extern bool cc_emit_buffered(Tracker *tracker, TupleDesc desc,
+							 Datum *old_values, bool *old_nulls,
+							 Datum *new_values, bool *new_nulls);
 extern void cc_emit_all_prefixes(Tracker *tracker, PendingSet *set);
 
 #endif							/* CLINICACHE_TRACKER_H */
