@@ -34,7 +34,13 @@ OBJS = \
 	src/notify.o \
 	src/profile.o \
 	src/changes.o \
+	src/history.o \
+	src/delivery.o \
+	src/shared.o \
 	src/maintain.o \
+	src/worker.o \
+	src/launcher.o \
+	src/utility.o \
 	src/manual.o \
 	src/sql_functions.o
 

@@ -26,6 +26,7 @@
 #include "mb/pg_wchar.h"
 #include "nodes/pg_list.h"
 #include "notify.h"
+#include "shared.h"
 #include "tag_buffer.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -46,6 +47,11 @@ static bool spilled = false;
 
 /* PRE_COMMIT or PRE_PREPARE is over; what still comes is written at once */
 static bool flushed = false;
+
+/* of this transaction's records: all, their tags, and those that nobody has delivered yet */
+static uint64 records_written = 0;
+static uint64 tags_written = 0;
+static uint64 records_left = 0;
 
 /* a gathering may be cut short by an error: what it left behind does not count */
 static uint64 last_gathering = 0;
@@ -250,6 +256,9 @@ fill_record(LogRecord *record, const PendingTenant *tenant, PendingEntry **tags,
 	record->profiles = names.data;
 	record->tags = make_array(tags, ntags);
 	record->prefixes = make_array(prefixes, nprefixes);
+	records_written++;
+	records_left += record->delivered ? 0 : 1;
+	tags_written += ntags + nprefixes;
 	if (message)
 		add_to_message(message, tags, ntags, prefixes, nprefixes);
 }
@@ -315,9 +324,9 @@ write_records(Gather *gather, bool delivered, MessageBuilder *message)
 		{
 			LogRecord	record = {0};
 
-			make_record(gather->set, tenant, &record, message);
 			record.origin = origin;
 			record.delivered = delivered;
+			make_record(gather->set, tenant, &record, message);
 			if (writer)
 				cc_log_append(writer, &record);
 		}
@@ -423,6 +432,22 @@ flush_set(bool notify)
 	MemoryContextSwitchTo(old);
 }
 
+/* The transaction is over; "kept": its records stay. */
+static void
+report_written(bool kept)
+{
+	SharedDatabase *database = records_written > 0 && kept ? cc_shared_mine() : NULL;
+
+	if (database)
+	{
+		pg_atomic_fetch_add_u64(&database->counters.records_written, records_written);
+		pg_atomic_fetch_add_u64(&database->counters.tags_written, tags_written);
+		if (records_left > 0)
+			pg_atomic_fetch_add_u64(&database->counters.records_left, records_left);
+	}
+	records_written = tags_written = records_left = 0;
+}
+
 /*
  * Other extensions' PRE_COMMIT callbacks may run after ours and change tracked
  * rows: a set begun by them writes through.
@@ -449,6 +474,10 @@ xact_callback(XactEvent event, void *arg)
 			pending = NULL;
 			cc_buffer_clear();
 			spilled = flushed = false;
+			/* by now others see the records; those of a prepared transaction, utility.c */
+			if (event == XACT_EVENT_COMMIT && records_left > 0 && cc_delivery != DELIVERY_LOG)
+				cc_shared_wake();
+			report_written(event != XACT_EVENT_ABORT);
 			break;
 		default:
 			/* parallel workers can not write, so they never have a set */

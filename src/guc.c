@@ -14,6 +14,7 @@
 #include <limits.h>
 
 #include "pgtime.h"
+#include "shared.h"
 #include "utils/guc.h"
 
 int			cc_delivery = DELIVERY_AUTO;
@@ -25,6 +26,7 @@ int			cc_bulk_threshold = 1000;
 int			cc_retention = 86400;
 int			cc_log_max_size = 1024;
 double		cc_notify_queue_limit = 0.5;
+int			cc_coalesce_ms = 20;
 
 static const struct config_enum_entry delivery_options[] = {
 	{"auto", DELIVERY_AUTO, false},
@@ -83,6 +85,13 @@ define_delivery_settings(void)
 							 "subscribers read them with clinicache.changes().",
 							 &cc_payload, PAYLOAD_TAGS, payload_options,
 							 PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("clinicache.coalesce_ms",
+							"How long the worker lets change records gather, at most, to notify "
+							"their tags merged.",
+							"It waits only under load: half a millisecond for each record of the "
+							"messages before.",
+							&cc_coalesce_ms, 20, 0, 10000,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomRealVariable("clinicache.notify_queue_limit",
 							 "How full the notification queue may be before commits leave "
 							 "their records to clinicache.maintain().",
@@ -139,13 +148,14 @@ cc_guc_define(void)
 }
 
 /*
- * The delivery in force.  Without a worker "auto" means the committing
- * session; an explicit "worker" leaves records to whoever runs maintain().
+ * The delivery in force.  "auto" means the worker while it gives signs of life,
+ * else the committing session; an explicit "worker" leaves records to whoever
+ * comes, be it maintain().
  */
 DeliveryMode
 cc_guc_delivery(void)
 {
-	if (cc_delivery == DELIVERY_AUTO)
-		return DELIVERY_COMMIT;
-	return (DeliveryMode) cc_delivery;
+	if (cc_delivery != DELIVERY_AUTO)
+		return (DeliveryMode) cc_delivery;
+	return cc_shared_worker_lives(cc_shared_mine()) ? DELIVERY_WORKER : DELIVERY_COMMIT;
 }

@@ -9,8 +9,11 @@
 
 #include "flush.h"
 #include "invalidation_log.h"
+#include "miscadmin.h"
+#include "shared.h"
 #include "tenant_zone.h"
 #include "tracker.h"
+#include "worker.h"
 
 PG_MODULE_MAGIC;
 
@@ -28,4 +31,10 @@ _PG_init(void)
 	cc_tenant_zone_init();
 	cc_log_init();
 	cc_flush_init();
+	if (process_shared_preload_libraries_in_progress)
+	{
+		cc_shared_init();
+		cc_launcher_init();
+		cc_utility_init();
+	}
 }

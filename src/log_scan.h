@@ -36,7 +36,14 @@ typedef struct LogScanFilter
 	bool		only_undelivered;
 } LogScanFilter;
 
-extern void cc_log_scan(const Position *since, Snapshot snapshot,
-						const LogScanFilter *filter, MessageBuilder *builder);
+/* what the filter let pass */
+typedef struct LogScanCounts
+{
+	uint64		records;
+	uint64		tags;			/* in all records together; prefixes too */
+} LogScanCounts;
+
+extern LogScanCounts cc_log_scan(const Position *since, Snapshot snapshot,
+								 const LogScanFilter *filter, MessageBuilder *builder);
 
 #endif							/* CLINICACHE_LOG_SCAN_H */

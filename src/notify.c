@@ -42,7 +42,11 @@ cc_notify_queue_is_full(void)
 static void
 notify_payload(const char *payload, void *arg)
 {
+	NotifyCounts *counts = arg;
+
 	Async_Notify(cc_channel, payload);
+	counts->messages++;
+	counts->bytes += strlen(payload);
 }
 
 /*
@@ -52,12 +56,15 @@ notify_payload(const char *payload, void *arg)
  * with a position and no tags means "nothing was missed", so news go without:
  * they make the subscriber call changes(), which answers with a position.
  */
-void
+NotifyCounts
 cc_notify_send(MessageBuilder *builder, const char *pos)
 {
+	NotifyCounts counts = {0};
+
 	if (cc_payload == PAYLOAD_POSITION && !cc_message_is_empty(builder) &&
 		!cc_message_is_reset(builder))
-		Async_Notify(cc_channel, cc_message_text(cc_message_begin(0), NULL));
+		notify_payload(cc_message_text(cc_message_begin(0), NULL), &counts);
 	else
-		cc_message_split(builder, pos, notify_payload, NULL);
+		cc_message_split(builder, pos, notify_payload, &counts);
+	return counts;
 }

@@ -311,6 +311,13 @@ cc_message_is_empty(const MessageBuilder *builder)
 	return builder->nitems == 0 && builder->stage != STAGE_RESET;
 }
 
+/* How many different tags and prefixes it holds. */
+int
+cc_message_count(const MessageBuilder *builder)
+{
+	return builder->nitems;
+}
+
 static void
 append_json(StringInfo buf, const char *text, int len)
 {

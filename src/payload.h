@@ -25,6 +25,7 @@ extern void cc_message_add_prefix(MessageBuilder *builder, const char *prefix, i
 extern void cc_message_set_reset(MessageBuilder *builder);
 extern bool cc_message_is_reset(const MessageBuilder *builder);
 extern bool cc_message_is_empty(const MessageBuilder *builder);
+extern int	cc_message_count(const MessageBuilder *builder);
 
 /* one JSON text of any length; pos may be NULL */
 extern char *cc_message_text(MessageBuilder *builder, const char *pos);

@@ -142,6 +142,20 @@ take_running(Position *position, Snapshot snapshot)
 }
 
 /*
+ * A snapshot's position for use in this session only: what it sees, and nothing
+ * that tells histories apart.
+ */
+Position *
+cc_position_local(Snapshot snapshot)
+{
+	Position   *position = palloc0(sizeof(Position));
+
+	Assert(IsMVCCSnapshot(snapshot));
+	take_running(position, snapshot);
+	return position;
+}
+
+/*
  * The position of a snapshot.  "shorten": keep it fit for a NOTIFY payload by
  * lowering xmax, which only repeats some records; not for a floor, which must
  * count everything as visible that is.
@@ -151,14 +165,12 @@ take_running(Position *position, Snapshot snapshot)
 Position *
 cc_position_from_snapshot(Snapshot snapshot, bool shorten)
 {
-	Position   *position = palloc0(sizeof(Position));
+	Position   *position = cc_position_local(snapshot);
 	Identity	identity;
 
-	Assert(IsMVCCSnapshot(snapshot));
 	cc_catalog_identity(&identity);
 	memcpy(position->epoch, identity.epoch, CC_EPOCH_SIZE);
 	position->dboid = MyDatabaseId;
-	take_running(position, snapshot);
 	if (shorten && position->nrunning > CC_POSITION_RUNNING)
 	{
 		position->xmax = position->running[CC_POSITION_RUNNING];

@@ -30,6 +30,7 @@ typedef struct Position
 	FullTransactionId *running; /* ascending, all < xmax */
 } Position;
 
+extern Position *cc_position_local(Snapshot snapshot);
 extern Position *cc_position_from_snapshot(Snapshot snapshot, bool shorten);
 extern char *cc_position_text(const Position *position);
 extern Position *cc_position_parse(const char *text, bool noerror);

@@ -1,0 +1,316 @@
+/*-------------------------------------------------------------------------
+ *
+ * shared.c
+ *		What backends, launcher and workers share: registry and latches.
+ *
+ * One LWLock guards the registry.  It is taken when a worker comes or goes and
+ * when somebody looks at the statistics, never by a commit: that reads dboid and
+ * pid without it and uses atomics.  The lock is held for a few instructions,
+ * without anything that can fail.
+ *
+ * Waking.  A worker that is about to sleep sets "asleep", looks for records once
+ * more, and only then waits.  The first commit to find the flag takes it and
+ * sets the latch; all others see that the worker is up and do nothing.  Since
+ * commits look at the flag after they have become visible, a record is either
+ * seen by the worker's last look or followed by a wake-up.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "clinicache.h"
+
+#include "shared.h"
+
+#include <signal.h>
+
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/proc.h"
+#include "storage/shmem.h"
+#include "utils/timestamp.h"
+
+/* how long DROP DATABASE waits for a worker to go */
+#define BLOCK_TRIES 500
+#define BLOCK_PAUSE 10000L		/* microseconds */
+
+CcShared   *cc_shared = NULL;
+
+static shmem_request_hook_type previous_request = NULL;
+static shmem_startup_hook_type previous_startup = NULL;
+
+static void
+request(void)
+{
+	if (previous_request)
+		previous_request();
+	RequestAddinShmemSpace(sizeof(CcShared));
+	RequestNamedLWLockTranche(CC_EXTENSION, 1);
+}
+
+static void
+init_counters(DeliveryCounters *counters)
+{
+	pg_atomic_init_u64(&counters->records_written, 0);
+	pg_atomic_init_u64(&counters->tags_written, 0);
+	pg_atomic_init_u64(&counters->records_left, 0);
+	pg_atomic_init_u64(&counters->records_delivered, 0);
+	pg_atomic_init_u64(&counters->tags_delivered, 0);
+	pg_atomic_init_u64(&counters->tags_merged, 0);
+	pg_atomic_init_u64(&counters->messages, 0);
+	pg_atomic_init_u64(&counters->bytes, 0);
+}
+
+static void
+init_database(SharedDatabase *database)
+{
+	pg_atomic_init_u32(&database->asleep, 0);
+	pg_atomic_init_u64(&database->alive_at, 0);
+	pg_atomic_init_u64(&database->waiting_since, 0);
+	init_counters(&database->counters);
+}
+
+static void
+init_table(SharedTable *table)
+{
+	pg_atomic_init_u64(&table->rows, 0);
+	pg_atomic_init_u64(&table->tags, 0);
+	pg_atomic_init_u64(&table->prefixes, 0);
+	pg_atomic_init_u64(&table->suppressed, 0);
+	pg_atomic_init_u64(&table->collapses, 0);
+}
+
+static void
+startup(void)
+{
+	bool		found;
+
+	if (previous_startup)
+		previous_startup();
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	cc_shared = ShmemInitStruct(CC_EXTENSION, sizeof(CcShared), &found);
+	if (!found)
+	{
+		memset(cc_shared, 0, sizeof(CcShared));
+		cc_shared->lock = &(GetNamedLWLockTranche(CC_EXTENSION))->lock;
+		for (int i = 0; i < CC_SHARED_DATABASES; i++)
+			init_database(&cc_shared->databases[i]);
+		for (int i = 0; i < CC_SHARED_TABLES; i++)
+			init_table(&cc_shared->tables[i]);
+	}
+	LWLockRelease(AddinShmemInitLock);
+}
+
+/*
+ * Ask for shared memory.  Called once, from _PG_init, while the postmaster
+ * loads shared_preload_libraries.
+ */
+void
+cc_shared_init(void)
+{
+	previous_request = shmem_request_hook;
+	shmem_request_hook = request;
+	previous_startup = shmem_startup_hook;
+	shmem_startup_hook = startup;
+}
+
+/* A database's entry, or NULL.  With the lock, or where a stale answer does no harm. */
+SharedDatabase *
+cc_shared_find(Oid dboid)
+{
+	if (cc_shared == NULL)
+		return NULL;
+	for (int i = 0; i < CC_SHARED_DATABASES; i++)
+		if (cc_shared->databases[i].dboid == dboid)
+			return &cc_shared->databases[i];
+	return NULL;
+}
+
+/* A database's entry, made if need be; NULL: there is no room.  With the lock. */
+SharedDatabase *
+cc_shared_enter(Oid dboid)
+{
+	SharedDatabase *database = cc_shared_find(dboid);
+
+	if (database != NULL)
+		return database;
+	database = cc_shared_find(InvalidOid);
+	if (database == NULL)
+		return NULL;
+	database->state = WORKER_NONE;
+	database->blocked = 0;
+	database->no_slot = false;
+	database->start_after = 0;
+	database->failures = 0;
+	database->stats_reset = GetCurrentTimestamp();
+	database->delivered_at = database->error_at = 0;
+	database->error[0] = '\0';
+	init_database(database);
+	pg_write_barrier();
+	database->dboid = dboid;
+	return database;
+}
+
+/* This backend's database's entry, or NULL.  Takes no lock. */
+SharedDatabase *
+cc_shared_mine(void)
+{
+	static SharedDatabase *mine = NULL;
+
+	if (mine == NULL || mine->dboid != MyDatabaseId)
+		mine = cc_shared_find(MyDatabaseId);
+	return mine;
+}
+
+/* Is there a worker that can be relied on?  Takes no lock. */
+bool
+cc_shared_worker_lives(const SharedDatabase *database)
+{
+	if (database == NULL || database->pid == 0)
+		return false;
+	return GetCurrentTimestamp() -
+		(TimestampTz) pg_atomic_read_u64((pg_atomic_uint64 *) &database->alive_at) < CC_WORKER_SILENCE;
+}
+
+static void
+wake_launcher(void)
+{
+	if (cc_shared->launcher_latch)
+		SetLatch(cc_shared->launcher_latch);
+}
+
+/* Ask the launcher for a worker in a database, unless it knows. */
+void
+cc_shared_want_worker(Oid dboid)
+{
+	SharedDatabase *database;
+
+	if (cc_shared == NULL)
+		return;
+	LWLockAcquire(cc_shared->lock, LW_EXCLUSIVE);
+	database = cc_shared_enter(dboid);
+	if (database != NULL && database->state == WORKER_NONE)
+	{
+		database->state = WORKER_WANTED;
+		wake_launcher();
+	}
+	LWLockRelease(cc_shared->lock);
+}
+
+/* Tell the launcher that there may be new databases. */
+void
+cc_shared_rescan(void)
+{
+	if (cc_shared == NULL)
+		return;
+	LWLockAcquire(cc_shared->lock, LW_EXCLUSIVE);
+	cc_shared->rescan = true;
+	wake_launcher();
+	LWLockRelease(cc_shared->lock);
+}
+
+/*
+ * A record was left to this database's worker and is visible now.  Costs one
+ * read of shared memory while the worker is up.
+ */
+void
+cc_shared_wake(void)
+{
+	SharedDatabase *database = cc_shared_mine();
+
+	if (cc_shared == NULL)
+		return;
+	if (database == NULL || (database->pid == 0 && database->state == WORKER_NONE))
+	{
+		cc_shared_want_worker(MyDatabaseId);
+		return;
+	}
+	pg_memory_barrier();
+	if (pg_atomic_read_u32(&database->asleep) == 0 ||
+		pg_atomic_exchange_u32(&database->asleep, 0) == 0)
+		return;
+	pg_atomic_write_u64(&database->waiting_since, (uint64) GetCurrentTimestamp());
+	LWLockAcquire(cc_shared->lock, LW_SHARED);
+	if (database->dboid == MyDatabaseId && database->pid != 0 && database->latch)
+		SetLatch(database->latch);
+	LWLockRelease(cc_shared->lock);
+}
+
+/* Has the database's worker gone?  Else tell it once more. */
+static bool
+worker_is_gone(Oid dboid)
+{
+	SharedDatabase *database;
+	bool		gone;
+
+	LWLockAcquire(cc_shared->lock, LW_SHARED);
+	database = cc_shared_find(dboid);
+	gone = database == NULL ||
+		(database->pid == 0 && database->state != WORKER_STARTING);
+	if (!gone && database->pid != 0)
+		kill(database->pid, SIGTERM);
+	LWLockRelease(cc_shared->lock);
+	return gone;
+}
+
+/*
+ * Let no worker begin in a database until cc_shared_unblock: somebody wants it
+ * for himself.  False: there is no room to say so.
+ */
+bool
+cc_shared_block(Oid dboid)
+{
+	SharedDatabase *database;
+
+	LWLockAcquire(cc_shared->lock, LW_EXCLUSIVE);
+	/* an entry even where there was none: the launcher may be about to look in */
+	database = cc_shared_enter(dboid);
+	if (database != NULL)
+		database->blocked++;
+	LWLockRelease(cc_shared->lock);
+	return database != NULL;
+}
+
+/*
+ * End a blocked database's worker and wait until it is gone, some seconds at
+ * most: whoever wants the database will complain if that was not enough.
+ */
+void
+cc_shared_end_worker(Oid dboid)
+{
+	for (int i = 0; i < BLOCK_TRIES && !worker_is_gone(dboid); i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		pg_usleep(BLOCK_PAUSE);
+	}
+}
+
+/* It may begin again.  Raises no error. */
+void
+cc_shared_unblock(Oid dboid)
+{
+	SharedDatabase *database;
+
+	LWLockAcquire(cc_shared->lock, LW_EXCLUSIVE);
+	database = cc_shared_find(dboid);
+	if (database != NULL && database->blocked > 0)
+		database->blocked--;
+	if (database != NULL && database->blocked == 0 && database->state == WORKER_NONE)
+		database->dboid = InvalidOid;
+	wake_launcher();
+	LWLockRelease(cc_shared->lock);
+}
+
+/* The database is no more. */
+void
+cc_shared_forget(Oid dboid)
+{
+	SharedDatabase *database;
+
+	LWLockAcquire(cc_shared->lock, LW_EXCLUSIVE);
+	database = cc_shared_find(dboid);
+	if (database != NULL && database->pid == 0 && database->blocked == 0)
+		database->dboid = InvalidOid;
+	for (int i = 0; i < cc_shared->ntables; i++)
+		if (cc_shared->tables[i].dboid == dboid)
+			cc_shared->tables[i].dboid = InvalidOid;
+	LWLockRelease(cc_shared->lock);
+}

@@ -1,0 +1,157 @@
+/*-------------------------------------------------------------------------
+ *
+ * utility.c
+ *		Statements that concern the workers.
+ *
+ *	  COMMIT PREPARED				its records wake the worker: no callback of ours
+ *									runs in the transaction that they belong to
+ *	  DROP DATABASE, CREATE DATABASE ... TEMPLATE, ALTER DATABASE ... RENAME,
+ *	  ALTER DATABASE ... SET TABLESPACE
+ *									need the database for themselves: its worker
+ *									goes first, and none comes until they are done
+ *	  CREATE DATABASE, CREATE EXTENSION
+ *									the launcher hears of them, after the commit
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "clinicache.h"
+
+#include "worker.h"
+
+#include "access/xact.h"
+#include "commands/dbcommands.h"
+#include "commands/defrem.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "shared.h"
+#include "storage/ipc.h"
+#include "tcop/utility.h"
+
+static ProcessUtility_hook_type previous_utility = NULL;
+
+/* to be told when this transaction commits */
+static bool extension_created = false;
+static bool database_created = false;
+
+static const char *
+string_option(List *options, const char *name)
+{
+	ListCell   *cell;
+
+	foreach(cell, options)
+	{
+		DefElem    *option = lfirst_node(DefElem, cell);
+
+		if (strcmp(option->defname, name) == 0 && option->arg != NULL)
+			return defGetString(option);
+	}
+	return NULL;
+}
+
+/* The database that a statement needs for itself; InvalidOid: none, or it does not exist. */
+static Oid
+wanted_database(Node *statement)
+{
+	const char *name = NULL;
+
+	if (IsA(statement, DropdbStmt))
+		name = ((DropdbStmt *) statement)->dbname;
+	else if (IsA(statement, CreatedbStmt))
+	{
+		name = string_option(((CreatedbStmt *) statement)->options, "template");
+		if (name == NULL)
+			name = "template1";
+	}
+	else if (IsA(statement, RenameStmt) &&
+			 ((RenameStmt *) statement)->renameType == OBJECT_DATABASE)
+		name = ((RenameStmt *) statement)->subname;
+	else if (IsA(statement, AlterDatabaseStmt) &&
+			 string_option(((AlterDatabaseStmt *) statement)->options, "tablespace") != NULL)
+		name = ((AlterDatabaseStmt *) statement)->dbname;
+	return name ? get_database_oid(name, true) : InvalidOid;
+}
+
+static void
+unblock(int code, Datum arg)
+{
+	cc_shared_unblock(DatumGetObjectId(arg));
+}
+
+static void
+call_next(PlannedStmt *statement, const char *query, bool read_only,
+		  ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment,
+		  DestReceiver *dest, QueryCompletion *completion)
+{
+	if (previous_utility)
+		previous_utility(statement, query, read_only, context, params, environment, dest, completion);
+	else
+		standard_ProcessUtility(statement, query, read_only, context, params, environment, dest,
+								completion);
+}
+
+/* After a statement that succeeded. */
+static void
+look_at(Node *statement)
+{
+	if (IsA(statement, TransactionStmt))
+	{
+		if (((TransactionStmt *) statement)->kind == TRANS_STMT_COMMIT_PREPARED)
+			cc_shared_wake();
+	}
+	else if (IsA(statement, CreatedbStmt))
+		database_created = true;
+	else if (IsA(statement, CreateExtensionStmt))
+		extension_created |= strcmp(((CreateExtensionStmt *) statement)->extname, CC_EXTENSION) == 0;
+}
+
+static void
+process_utility(PlannedStmt *statement, const char *query, bool read_only,
+				ProcessUtilityContext context, ParamListInfo params,
+				QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
+{
+	Oid			dboid = InvalidOid;
+
+	/* after ROLLBACK and the like there may be no transaction to look up names in */
+	if (IsTransactionState() && !IsA(statement->utilityStmt, TransactionStmt))
+		dboid = wanted_database(statement->utilityStmt);
+	if (OidIsValid(dboid) && dboid != MyDatabaseId && cc_shared_block(dboid))
+	{
+		/* a session that is terminated unblocks too */
+		PG_ENSURE_ERROR_CLEANUP(unblock, ObjectIdGetDatum(dboid));
+		{
+			cc_shared_end_worker(dboid);
+			call_next(statement, query, read_only, context, params, environment, dest, completion);
+		}
+		PG_END_ENSURE_ERROR_CLEANUP(unblock, ObjectIdGetDatum(dboid));
+		cc_shared_unblock(dboid);
+		if (IsA(statement->utilityStmt, DropdbStmt))
+			cc_shared_forget(dboid);
+	}
+	else
+		call_next(statement, query, read_only, context, params, environment, dest, completion);
+	look_at(statement->utilityStmt);
+}
+
+static void
+xact_callback(XactEvent event, void *arg)
+{
+	if (!extension_created && !database_created)
+		return;
+	if (event == XACT_EVENT_COMMIT && extension_created)
+		cc_shared_want_worker(MyDatabaseId);
+	if (event == XACT_EVENT_COMMIT && database_created)
+		cc_shared_rescan();
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+		extension_created = database_created = false;
+}
+
+/*
+ * Install the hook.  Called once, from _PG_init, where there can be workers.
+ */
+void
+cc_utility_init(void)
+{
+	previous_utility = ProcessUtility_hook;
+	ProcessUtility_hook = process_utility;
+	RegisterXactCallback(xact_callback, NULL);
+}
