@@ -37,6 +37,8 @@ OBJS = \
 	src/history.o \
 	src/delivery.o \
 	src/shared.o \
+	src/table_stats.o \
+	src/stats.o \
 	src/maintain.o \
 	src/worker.o \
 	src/launcher.o \

@@ -553,6 +553,20 @@ find_changes(Tracker *tracker, TupleDesc desc, Datum *old_values, bool *old_null
 	return any;
 }
 
+/* For statistics: rows that were looked at, and what came of them. */
+static void
+count(Tracker *tracker, PendingCounts before, PendingCounts after, int rows, int suppressed)
+{
+	PendingCounts added = {
+		.tags = after.tags - before.tags,
+		.prefixes = after.prefixes - before.prefixes,
+		.collapses = after.collapses - before.collapses
+	};
+
+	if (tracker->stats)
+		cc_table_stats_add(tracker->stats, added, rows, suppressed);
+}
+
 /*
  * Add the tags of one row change to a set.  Old values NULL: insert; new ones
  * NULL: delete.  The arrays hold all columns of "desc" for an update, and at
@@ -564,15 +578,17 @@ cc_emit_change(Tracker *tracker, PendingSet *set, TupleDesc desc,
 			   Datum *old_values, bool *old_nulls, Datum *new_values, bool *new_nulls)
 {
 	bool		is_update = old_values && new_values;
+	PendingCounts before = cc_pending_counts(set);
+	bool		suppressed;
 
 	prepare_scratch();
-	if (is_update &&
-		!find_changes(tracker, desc, old_values, old_nulls, new_values, new_nulls))
-		return;
-	if (old_values)
+	suppressed = is_update &&
+		!find_changes(tracker, desc, old_values, old_nulls, new_values, new_nulls);
+	if (old_values && !suppressed)
 		emit_row(tracker, set, old_values, old_nulls, is_update);
-	if (new_values)
+	if (new_values && !suppressed)
 		emit_row(tracker, set, new_values, new_nulls, is_update);
+	count(tracker, before, cc_pending_counts(set), 1, suppressed);
 }
 
 /*
@@ -584,14 +600,19 @@ cc_emit_buffered(Tracker *tracker, TupleDesc desc,
 				 Datum *old_values, bool *old_nulls, Datum *new_values, bool *new_nulls)
 {
 	bool		is_update = old_values && new_values;
+	PendingCounts before = cc_buffer_counts();
+	bool		suppressed;
+	bool		fits;
 
 	prepare_scratch();
-	if (is_update &&
-		!find_changes(tracker, desc, old_values, old_nulls, new_values, new_nulls))
-		return true;
-	if (old_values && !buffer_row(tracker, old_values, old_nulls, is_update))
-		return false;
-	return new_values == NULL || buffer_row(tracker, new_values, new_nulls, is_update);
+	suppressed = is_update &&
+		!find_changes(tracker, desc, old_values, old_nulls, new_values, new_nulls);
+	fits = suppressed ||
+		((!old_values || buffer_row(tracker, old_values, old_nulls, is_update)) &&
+		 (!new_values || buffer_row(tracker, new_values, new_nulls, is_update)));
+	/* the row itself is counted where it is emitted as a whole */
+	count(tracker, before, cc_buffer_counts(), fits, suppressed);
+	return fits;
 }
 
 /*

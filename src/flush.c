@@ -27,6 +27,7 @@
 #include "nodes/pg_list.h"
 #include "notify.h"
 #include "shared.h"
+#include "table_stats.h"
 #include "tag_buffer.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -478,6 +479,7 @@ xact_callback(XactEvent event, void *arg)
 			if (event == XACT_EVENT_COMMIT && records_left > 0 && cc_delivery != DELIVERY_LOG)
 				cc_shared_wake();
 			report_written(event != XACT_EVENT_ABORT);
+			cc_table_stats_report();
 			break;
 		default:
 			/* parallel workers can not write, so they never have a set */

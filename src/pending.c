@@ -124,6 +124,7 @@ struct PendingSet
 	int			nchunks;
 	Size		limit;			/* of a level's bytes; beyond it is spilled */
 	Bitmapset  *profiles;		/* that tags were added with */
+	PendingCounts counts;		/* of all that was ever added */
 	bool		unsettled;		/* a level joined the innermost one, see settle */
 
 	/* none of these collapses */
@@ -176,6 +177,13 @@ uint64
 cc_pending_generation(PendingSet *set)
 {
 	return set->generation;
+}
+
+/* What was added so far, rolled back or not. */
+PendingCounts
+cc_pending_counts(PendingSet *set)
+{
+	return set->counts;
 }
 
 /*
@@ -368,6 +376,8 @@ insert_entry(PendingSet *set, PendingNode *node, const PendingEntry *key)
 	if (node->entries == NULL)
 		node->last = entry;
 	node->entries = entry;
+	set->counts.tags += entry->kind == PENDING_TAG;
+	set->counts.prefixes += entry->kind == PENDING_PREFIX;
 	node->level->bytes += entry_bytes(entry);
 	if (entry->tenant->counted != node->level->id)
 	{
@@ -430,6 +440,7 @@ collapse_node(PendingSet *set, PendingNode *node)
 		insert_prefix(set, node->level, entry->tenant, info->profile,
 					  info->prefix, info->prefix_len);
 	drop_entries(set, node);
+	set->counts.collapses += !node->collapsed;
 	node->collapsed = true;
 }
 

@@ -15,6 +15,14 @@ typedef struct PendingNode PendingNode;
 typedef struct PendingLevel PendingLevel;
 typedef struct PendingTemplate PendingTemplate;
 
+/* what was added, for statistics */
+typedef struct PendingCounts
+{
+	uint64		tags;
+	uint64		prefixes;
+	uint64		collapses;
+} PendingCounts;
+
 /* a tenant that this transaction met; text is NULL for "no tenant" */
 typedef struct PendingTenant
 {
@@ -75,6 +83,7 @@ extern PendingSet *cc_pending_create(MemoryContext parent, PendingSpill spill, b
 extern MemoryContext cc_pending_context(PendingSet *set);
 extern uint64 cc_pending_serial(PendingSet *set);
 extern uint64 cc_pending_generation(PendingSet *set);
+extern PendingCounts cc_pending_counts(PendingSet *set);
 
 extern PendingTenant *cc_pending_tenant(PendingSet *set, const char *text, int len);
 extern PendingTemplate *cc_pending_template(PendingSet *set, int number);

@@ -47,7 +47,7 @@ request(void)
 }
 
 static void
-init_counters(DeliveryCounters *counters)
+reset_counters(DeliveryCounters *counters)
 {
 	pg_atomic_init_u64(&counters->records_written, 0);
 	pg_atomic_init_u64(&counters->tags_written, 0);
@@ -65,17 +65,41 @@ init_database(SharedDatabase *database)
 	pg_atomic_init_u32(&database->asleep, 0);
 	pg_atomic_init_u64(&database->alive_at, 0);
 	pg_atomic_init_u64(&database->waiting_since, 0);
-	init_counters(&database->counters);
+	reset_counters(&database->counters);
 }
 
-static void
-init_table(SharedTable *table)
+/* A table's counters begin anew.  With the lock. */
+void
+cc_shared_reset_table(SharedTable *table)
 {
 	pg_atomic_init_u64(&table->rows, 0);
 	pg_atomic_init_u64(&table->tags, 0);
 	pg_atomic_init_u64(&table->prefixes, 0);
 	pg_atomic_init_u64(&table->suppressed, 0);
 	pg_atomic_init_u64(&table->collapses, 0);
+}
+
+/* All counters of this backend's database begin anew, and its last error is forgotten. */
+void
+cc_shared_reset_stats(void)
+{
+	SharedDatabase *database;
+
+	if (cc_shared == NULL)
+		return;
+	LWLockAcquire(cc_shared->lock, LW_EXCLUSIVE);
+	database = cc_shared_find(MyDatabaseId);
+	if (database != NULL)
+	{
+		reset_counters(&database->counters);
+		database->stats_reset = GetCurrentTimestamp();
+		database->error_at = 0;
+		database->error[0] = '\0';
+	}
+	for (int i = 0; i < cc_shared->ntables; i++)
+		if (cc_shared->tables[i].dboid == MyDatabaseId)
+			cc_shared_reset_table(&cc_shared->tables[i]);
+	LWLockRelease(cc_shared->lock);
 }
 
 static void
@@ -94,7 +118,7 @@ startup(void)
 		for (int i = 0; i < CC_SHARED_DATABASES; i++)
 			init_database(&cc_shared->databases[i]);
 		for (int i = 0; i < CC_SHARED_TABLES; i++)
-			init_table(&cc_shared->tables[i]);
+			cc_shared_reset_table(&cc_shared->tables[i]);
 	}
 	LWLockRelease(AddinShmemInitLock);
 }

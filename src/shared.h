@@ -113,5 +113,7 @@ extern bool cc_shared_block(Oid dboid);
 extern void cc_shared_end_worker(Oid dboid);
 extern void cc_shared_unblock(Oid dboid);
 extern void cc_shared_forget(Oid dboid);
+extern void cc_shared_reset_table(SharedTable *table);
+extern void cc_shared_reset_stats(void);
 
 #endif							/* CLINICACHE_SHARED_H */

@@ -28,6 +28,7 @@ static struct
 {
 	int			count;			/* 0: empty, and nothing else counts */
 	int			nest;			/* of the subtransaction, 1 at the top */
+	int			nprefixes;		/* among them */
 	int			text_used;
 	PendingTenant tenant;
 	char		tenant_text[TENANT_MAX];
@@ -42,6 +43,15 @@ bool
 cc_buffer_is_empty(void)
 {
 	return buffer.count == 0;
+}
+
+/* What is in it. */
+PendingCounts
+cc_buffer_counts(void)
+{
+	PendingCounts counts = {buffer.count - buffer.nprefixes, buffer.nprefixes, 0};
+
+	return counts;
 }
 
 /*
@@ -70,6 +80,7 @@ cc_buffer_open(const char *tenant, int len)
 		return NULL;
 	buffer.nest = nest;
 	buffer.text_used = 0;
+	buffer.nprefixes = 0;
 	buffer.tenant.text = NULL;
 	buffer.tenant.len = 0;
 	if (tenant)
@@ -108,6 +119,7 @@ cc_buffer_add(int template, PendingKind kind, int profile, const char *text, int
 	entry->len = len;
 	entry->text = memcpy(buffer.text + buffer.text_used, text, len);
 	buffer.text_used += len;
+	buffer.nprefixes += kind == PENDING_PREFIX;
 	return true;
 }
 
@@ -170,7 +182,7 @@ cc_buffer_move(PendingSet *set)
 void
 cc_buffer_clear(void)
 {
-	buffer.count = 0;
+	buffer.count = buffer.nprefixes = 0;
 }
 
 /* Subtransaction at nesting level "nest" is released: its tags are the enclosing one's. */
@@ -186,5 +198,5 @@ void
 cc_buffer_subabort(int nest)
 {
 	if (buffer.nest >= nest)
-		buffer.count = 0;
+		cc_buffer_clear();
 }

@@ -15,6 +15,7 @@
 #define TAG_BUFFER_MAX 64
 
 extern bool cc_buffer_is_empty(void);
+extern PendingCounts cc_buffer_counts(void);
 extern PendingTenant *cc_buffer_open(const char *tenant, int len);
 extern bool cc_buffer_add(int template, PendingKind kind, int profile, const char *text, int len);
 

@@ -266,6 +266,7 @@ cc_tracker_get(Relation rel, Trigger *trigger)
 	/* compile before touching the entry: it may fail, and may invalidate */
 	tracker = compile_safely(rel, trigger);
 	tracker->trigger = trigger->tgoid;
+	tracker->stats = cc_table_stats(relid);
 	entry = hash_search(trackers, &relid, HASH_ENTER, &found);
 	if (!found)
 		entry->first = NULL;

@@ -13,6 +13,7 @@
 #include "commands/trigger.h"
 #include "nodes/bitmapset.h"
 #include "pending.h"
+#include "table_stats.h"
 #include "tag_template.h"
 #include "tag_value.h"
 #include "tenant_zone.h"
@@ -116,6 +117,7 @@ typedef struct Tracker
 	int			natts;
 	bool		selective;		/* some tag watches particular columns only */
 
+	TableStats *stats;			/* NULL: of a dry run */
 	int			ntags;
 	TrackedTag *tags;			/* ordered by group */
 	int			ngroups;

@@ -105,7 +105,9 @@ register_worker(Oid dboid)
 
 	LWLockAcquire(cc_shared->lock, LW_EXCLUSIVE);
 	database = cc_shared_find(dboid);
-	if (database != NULL && database->pid == 0 && database->blocked == 0)
+	if (database != NULL && database->pid == 0 && database->blocked > 0)
+		database->state = WORKER_WANTED;	/* again when it may */
+	else if (database != NULL && database->pid == 0)
 	{
 		mine = database;
 		mine->state = WORKER_STARTING;
@@ -393,6 +395,7 @@ run(void)
 		pos_due = TimestampDifferenceExceeds(last_pos, now, HEARTBEAT_MS);
 		if (!pos_due && pg_atomic_read_u32(&mine->asleep) != 0)
 		{
+			pg_atomic_write_u64(&mine->waiting_since, 0);
 			sleep_until_woken();
 			continue;
 		}
