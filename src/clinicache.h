@@ -67,6 +67,7 @@ extern int	cc_retention;
 extern int	cc_log_max_size;
 extern double cc_notify_queue_limit;
 extern int	cc_coalesce_ms;
+extern int	cc_upkeep_interval;
 
 extern void cc_guc_define(void);
 

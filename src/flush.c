@@ -456,6 +456,8 @@ report_written(bool kept)
 static void
 xact_callback(XactEvent event, void *arg)
 {
+	bool		wake;
+
 	switch (event)
 	{
 		case XACT_EVENT_PRE_COMMIT:
@@ -476,9 +478,10 @@ xact_callback(XactEvent event, void *arg)
 			cc_buffer_clear();
 			spilled = flushed = false;
 			/* by now others see the records; those of a prepared transaction, utility.c */
-			if (event == XACT_EVENT_COMMIT && records_left > 0 && cc_delivery != DELIVERY_LOG)
-				cc_shared_wake();
+			wake = event == XACT_EVENT_COMMIT && records_left > 0 && cc_delivery != DELIVERY_LOG;
 			report_written(event != XACT_EVENT_ABORT);
+			if (wake)
+				cc_shared_wake();
 			cc_table_stats_report();
 			break;
 		default:

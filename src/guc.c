@@ -27,6 +27,7 @@ int			cc_retention = 86400;
 int			cc_log_max_size = 1024;
 double		cc_notify_queue_limit = 0.5;
 int			cc_coalesce_ms = 20;
+int			cc_upkeep_interval = 30;
 
 static const struct config_enum_entry delivery_options[] = {
 	{"auto", DELIVERY_AUTO, false},
@@ -116,6 +117,15 @@ define_log_settings(void)
 }
 
 static void
+define_upkeep_settings(void)
+{
+	DefineCustomIntVariable("clinicache.upkeep_interval",
+							"How often the worker empties old slots of the log and trims positions.",
+							NULL, &cc_upkeep_interval, 30, 1, 86400,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+}
+
+static void
 define_tracking_settings(void)
 {
 	DefineCustomStringVariable("clinicache.timezone",
@@ -143,6 +153,7 @@ cc_guc_define(void)
 {
 	define_delivery_settings();
 	define_log_settings();
+	define_upkeep_settings();
 	define_tracking_settings();
 	MarkGUCPrefixReserved("clinicache");
 }

@@ -29,7 +29,7 @@ PG_FUNCTION_INFO_V1(clinicache_maintain_empty);
  * maintain_deliver() -> void
  *		Delivers what commits left undelivered (prepared transactions, a full
  *		queue) and records how far delivery is; the message is the heartbeat too.
- *		Where a worker does that, it is only woken.
+ *		Where there is a worker, it is asked to, and waited for.
  */
 Datum
 clinicache_maintain_deliver(PG_FUNCTION_ARGS)
@@ -38,11 +38,8 @@ clinicache_maintain_deliver(PG_FUNCTION_ARGS)
 	bool		delivers;
 	char	   *pos;
 
-	if (cc_shared_worker_lives(cc_shared_mine()))
-	{
-		cc_shared_wake();
+	if (cc_shared_deliver_now())
 		PG_RETURN_VOID();
-	}
 	if (!cc_history_lock())
 		PG_RETURN_VOID();
 	snapshot = RegisterSnapshot(GetLatestSnapshot());

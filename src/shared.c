@@ -32,6 +32,10 @@
 #define BLOCK_TRIES 500
 #define BLOCK_PAUSE 10000L		/* microseconds */
 
+/* between looks at whether a request was served */
+#define REQUEST_PAUSE 1000L
+#define REQUEST_TRIES 5000
+
 CcShared   *cc_shared = NULL;
 
 static shmem_request_hook_type previous_request = NULL;
@@ -52,6 +56,7 @@ reset_counters(DeliveryCounters *counters)
 	pg_atomic_init_u64(&counters->records_written, 0);
 	pg_atomic_init_u64(&counters->tags_written, 0);
 	pg_atomic_init_u64(&counters->records_left, 0);
+	pg_atomic_init_u64(&counters->records_passed, 0);
 	pg_atomic_init_u64(&counters->records_delivered, 0);
 	pg_atomic_init_u64(&counters->tags_delivered, 0);
 	pg_atomic_init_u64(&counters->tags_merged, 0);
@@ -63,6 +68,8 @@ static void
 init_database(SharedDatabase *database)
 {
 	pg_atomic_init_u32(&database->asleep, 0);
+	pg_atomic_init_u64(&database->requested, 0);
+	pg_atomic_init_u64(&database->served, 0);
 	pg_atomic_init_u64(&database->alive_at, 0);
 	pg_atomic_init_u64(&database->waiting_since, 0);
 	reset_counters(&database->counters);
@@ -256,6 +263,31 @@ cc_shared_wake(void)
 	if (database->dboid == MyDatabaseId && database->pid != 0 && database->latch)
 		SetLatch(database->latch);
 	LWLockRelease(cc_shared->lock);
+}
+
+/*
+ * Let the worker deliver all that is visible by now and store its position, and
+ * wait for that, some seconds at most.  False: there is no worker that does.
+ */
+bool
+cc_shared_deliver_now(void)
+{
+	SharedDatabase *database = cc_shared_mine();
+	uint64		number;
+
+	if (!cc_shared_worker_lives(database))
+		return false;
+	number = pg_atomic_add_fetch_u64(&database->requested, 1);
+	for (int i = 0; pg_atomic_read_u64(&database->served) < number; i++)
+	{
+		if (i == REQUEST_TRIES || !cc_shared_worker_lives(database) ||
+			database->dboid != MyDatabaseId)
+			return false;
+		cc_shared_wake();
+		CHECK_FOR_INTERRUPTS();
+		pg_usleep(REQUEST_PAUSE);
+	}
+	return true;
 }
 
 /* Has the database's worker gone?  Else tell it once more. */

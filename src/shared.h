@@ -41,7 +41,8 @@ typedef struct DeliveryCounters
 {
 	pg_atomic_uint64 records_written;
 	pg_atomic_uint64 tags_written;
-	pg_atomic_uint64 records_left;	/* of them, those left to the worker */
+	pg_atomic_uint64 records_left;	/* of them, those left to the worker ... */
+	pg_atomic_uint64 records_passed;	/* ... and that number when its last pass began */
 	pg_atomic_uint64 records_delivered; /* by the worker */
 	pg_atomic_uint64 tags_delivered;	/* as they were in the records ... */
 	pg_atomic_uint64 tags_merged;	/* ... and of them, those that another record had too */
@@ -64,6 +65,8 @@ typedef struct SharedDatabase
 	struct Latch *latch;		/* lock to change; the worker's, while pid is not 0 */
 
 	pg_atomic_uint32 asleep;	/* the worker waits to be woken; taken by who wakes it */
+	pg_atomic_uint64 requested; /* times that somebody asked it to deliver and store now ... */
+	pg_atomic_uint64 served;	/* ... and up to which that was done */
 	pg_atomic_uint64 alive_at;	/* TimestampTz of its last sign of life */
 	pg_atomic_uint64 waiting_since; /* TimestampTz; all before is delivered.  0: all is */
 	DeliveryCounters counters;
@@ -109,6 +112,7 @@ extern bool cc_shared_worker_lives(const SharedDatabase *database);
 extern void cc_shared_want_worker(Oid dboid);
 extern void cc_shared_rescan(void);
 extern void cc_shared_wake(void);
+extern bool cc_shared_deliver_now(void);
 extern bool cc_shared_block(Oid dboid);
 extern void cc_shared_end_worker(Oid dboid);
 extern void cc_shared_unblock(Oid dboid);

@@ -108,7 +108,7 @@ set_counters(Datum *values, bool *nulls, SharedDatabase *database)
 {
 	DeliveryCounters *counters = &database->counters;
 	int64		left = (int64) pg_atomic_read_u64(&counters->records_left);
-	int64		delivered = (int64) pg_atomic_read_u64(&counters->records_delivered);
+	int64		passed = (int64) pg_atomic_read_u64(&counters->records_passed);
 	uint64		since = pg_atomic_read_u64(&database->waiting_since);
 	TimestampTz now = GetCurrentTimestamp();
 
@@ -119,8 +119,7 @@ set_counters(Datum *values, bool *nulls, SharedDatabase *database)
 	set_counter(values, nulls, COLUMN_TAGS_MERGED, &counters->tags_merged);
 	set_counter(values, nulls, COLUMN_MESSAGES, &counters->messages);
 	set_counter(values, nulls, COLUMN_BYTES, &counters->bytes);
-	/* delivered ones may be older than the counters */
-	set(values, nulls, COLUMN_LAG_RECORDS, Int64GetDatum(Max(left - delivered, 0)));
+	set(values, nulls, COLUMN_LAG_RECORDS, Int64GetDatum(Max(left - passed, 0)));
 	set(values, nulls, COLUMN_LAG_MS,
 		Float8GetDatum(since == 0 || (TimestampTz) since > now ? 0.0 :
 					   (double) (now - (TimestampTz) since) / 1000.0));

@@ -40,7 +40,7 @@
 
 #define HEARTBEAT_MS 1000
 #define STORE_IDLE_MS 30000		/* a position is stored so often without news */
-#define UPKEEP_MS 30000
+#define BUSY_MS 5
 #define QUEUE_FULL_MS 200		/* look again whether listeners have caught up */
 
 /* a pause of so many microseconds for each record of the pass before, coalesce_ms at most */
@@ -239,11 +239,14 @@ go_on_from(Snapshot snapshot)
  * Store a position that has been sent.  Another session at upkeep: the next
  * one will do.
  */
-static void
+static bool
 store(const char *pos)
 {
+	bool		stored;
+
 	begin_transaction("storing the position");
-	if (cc_history_lock())
+	stored = cc_history_lock();
+	if (stored)
 	{
 		PushActiveSnapshot(GetTransactionSnapshot());
 		cc_history_insert(pos, cc_delivery != DELIVERY_LOG);
@@ -252,6 +255,7 @@ store(const char *pos)
 		news = false;
 	}
 	commit_transaction();
+	return stored;
 }
 
 /*
@@ -304,11 +308,20 @@ send_pass(bool pos_due, char **pos)
 	return (int64) counts.read.records;
 }
 
+/* Has somebody asked for a position to be stored?  See cc_shared_deliver_now. */
+static bool
+is_requested(void)
+{
+	return pg_atomic_read_u64(&mine->requested) != pg_atomic_read_u64(&mine->served);
+}
+
 /* A pass, and what follows it.  Returns how long to pause before the next, in ms. */
 static long
 pass(bool pos_due)
 {
 	TimestampTz began = GetCurrentTimestamp();
+	uint64		left = pg_atomic_read_u64(&mine->counters.records_left);
+	uint64		requested = pg_atomic_read_u64(&mine->requested);
 	char	   *pos = NULL;
 	int64		records;
 
@@ -323,13 +336,19 @@ pass(bool pos_due)
 		return QUEUE_FULL_MS;
 	}
 	pg_atomic_write_u64(&mine->waiting_since, records > 0 ? (uint64) began : 0);
+	pg_atomic_write_u64(&mine->counters.records_passed, left);
 	news |= records > 0;
 	if (pos != NULL)
 	{
 		last_pos = began;
-		if (news || TimestampDifferenceExceeds(last_store, began, STORE_IDLE_MS))
-			store(pos);
+		if (news || is_requested() || TimestampDifferenceExceeds(last_store, began, STORE_IDLE_MS))
+		{
+			if (store(pos))
+				pg_atomic_write_u64(&mine->served, requested);
+		}
 	}
+	if (is_requested())
+		return BUSY_MS;			/* the history is somebody else's for a moment */
 	return Min(cc_coalesce_ms, (long) (records * PAUSE_PER_RECORD / 1000));
 }
 
@@ -392,7 +411,7 @@ run(void)
 		}
 		now = GetCurrentTimestamp();
 		pg_atomic_write_u64(&mine->alive_at, (uint64) now);
-		pos_due = TimestampDifferenceExceeds(last_pos, now, HEARTBEAT_MS);
+		pos_due = TimestampDifferenceExceeds(last_pos, now, HEARTBEAT_MS) || is_requested();
 		if (!pos_due && pg_atomic_read_u32(&mine->asleep) != 0)
 		{
 			pg_atomic_write_u64(&mine->waiting_since, 0);
@@ -403,7 +422,7 @@ run(void)
 		pg_atomic_write_u32(&mine->asleep, 1);
 		pg_memory_barrier();
 		pause_for(pass(pos_due));
-		if (TimestampDifferenceExceeds(last_upkeep, now, UPKEEP_MS) && !extension_gone)
+		if (TimestampDifferenceExceeds(last_upkeep, now, cc_upkeep_interval * 1000) && !extension_gone)
 			upkeep();
 	}
 }

@@ -1,6 +1,6 @@
 -- Tables, views, indexes, triggers, and a comment on each.
 BEGIN;
-SELECT plan(64);
+SELECT plan(66);
 
 CREATE TEMP VIEW ours AS
 SELECT c.oid, c.relname::text AS name, c.relkind::text AS kind FROM pg_class AS c WHERE c.relnamespace = 'clinicache'::regnamespace;
@@ -11,7 +11,7 @@ SELECT is((SELECT array_agg(name ORDER BY name COLLATE "C") FROM ours WHERE kind
                 'invalidation_log_2', 'invalidation_log_3', 'invalidation_log_4', 'invalidation_log_5', 'invalidation_log_6',
                 'invalidation_log_7', 'log_floor', 'position_history', 'profile', 'subscriber', 'tenant'], 'the tables');
 SELECT is((SELECT array_agg(name ORDER BY name COLLATE "C") FROM ours WHERE kind = 'v'),
-          ARRAY['tag_templates', 'tracked_tables'], 'the views');
+          ARRAY['stat_delivery', 'stat_tables', 'tag_templates', 'tracked_tables'], 'the views');
 SELECT is((SELECT array_agg(name ORDER BY name COLLATE "C") FROM ours WHERE kind = 'S'),
           ARRAY['log_floor_id_seq', 'position_history_id_seq'], 'the sequences, both of identity columns');
 SELECT is((SELECT array_agg(DISTINCT kind ORDER BY kind) FROM ours), ARRAY['S', 'i', 'r', 'v'], 'nothing else');
@@ -33,7 +33,9 @@ FROM (VALUES
   ('log_floor', 'id bigint not null, at timestamp with time zone not null, position text not null'),
   ('invalidation_log', 'xid xid8 not null, tenant text, at timestamp with time zone not null, origin text, tags text[], profiles text, prefixes text[], deltas jsonb, delivered boolean not null'),
   ('tracked_tables', 'relation regclass, entity text, tenant text, columns jsonb, templates text[], left_out text[], state text'),
-  ('tag_templates', 'template text, profile text, prefix text, tables regclass[]')
+  ('tag_templates', 'template text, profile text, prefix text, tables regclass[]'),
+  ('stat_delivery', 'mode text, worker_pid integer, worker_state text, records_written bigint, tags_written bigint, records_delivered bigint, tags_delivered bigint, tags_merged bigint, messages bigint, bytes bigint, lag_records bigint, lag_ms double precision, last_delivery timestamp with time zone, last_error text, last_error_at timestamp with time zone, queue_usage double precision, stats_reset timestamp with time zone'),
+  ('stat_tables', 'relation regclass, rows_seen bigint, tags bigint, prefixes bigint, suppressed bigint, collapses bigint')
 ) AS e(name, columns);
 
 SELECT col_is_pk('clinicache', e.name, e.key, 'key of ' || e.name)
