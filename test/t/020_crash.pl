@@ -10,6 +10,9 @@ use warnings;
 
 use IPC::Run ();
 use JSON::PP;
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+use KillServer;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -70,35 +73,6 @@ sub position_and_ids
 	my $answer = $session ? $session->query_safe($query) : sql($query);
 	my ($position, $ids) = split /:/, $answer;
 	return ($position, map { $_ => 1 } split /,/, $ids // '');
-}
-
-# Those of the processes that still run; a zombie does not.
-sub running
-{
-	return grep { (eval { slurp_file("/proc/$_/stat") } // '') =~ /^\d+ \(.*\) [^ZX]/s } @_;
-}
-
-# kill -9 of the whole server at once
-sub kill_all
-{
-	my $lock_file = $node->data_dir . '/postmaster.pid';
-	my ($postmaster) = slurp_file($lock_file) =~ /^(\d+)/;
-	my @children = grep {
-		(eval { slurp_file("/proc/$_/stat") } // '') =~ /^\d+ \(.*\) \S (\d+)/s
-		  && $1 == $postmaster
-	} map { m{/(\d+)$} ? $1 : () } glob '/proc/[0-9]*';
-
-	$node->kill9;
-	kill 'KILL', @children;
-	for (1 .. 100)
-	{
-		last if !running($postmaster, @children);
-		sleep 0.1;
-	}
-	# where nobody reaps zombies the dead postmaster would seem to hold them
-	unlink $lock_file, $node->host . '/.s.PGSQL.' . $node->port . '.lock'
-	  if !running($postmaster, @children);
-	return;
 }
 
 # Compare without printing thousands of lines.
@@ -227,7 +201,7 @@ COMMIT;
 });
 
 for my $crash (
-	[ 'kill -9', \&kill_all ],
+	[ 'kill -9', sub { kill_server($node) } ],
 	[ 'immediate shutdown', sub { $node->stop('immediate') } ])
 {
 	my ($name, $act) = @$crash;

@@ -150,10 +150,13 @@ is(changes($after_restart), $later, 'nor one after the restart');
 is( sql(q{SELECT string_agg(DISTINCT delivered::text, ',') FROM clinicache.invalidation_log
 	WHERE tags && '{item:1, item:10, by-hand}'}),
 	'false', 'their records are undelivered');
-is(told(notified()), '', 'COMMIT PREPARED itself notifies nothing');
+# the server may have a worker, which is woken and need not wait for maintain()
+my $preloaded = sql('SHOW shared_preload_libraries') =~ /clinicache/;
+my $told = told(notified());
+is($told, '', 'COMMIT PREPARED itself notifies nothing') unless $preloaded;
 maintain();
-is(told(notified()), in_order("$first item:10 owner:8:x"),
-	'maintain() notifies both, and nothing that was told before');
+is(in_order($told, told(notified())), in_order("$first item:10 owner:8:x"),
+	'maintain() or the worker notifies both, and nothing that was told before');
 maintain();
 is(told(notified()), '', 'only once');
 

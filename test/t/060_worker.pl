@@ -189,6 +189,7 @@ ok($node->poll_query_until('postgres', 'SELECT lag_records > 0 FROM clinicache.s
 	'the worker does, and the view shows records waiting');
 $tag = insert();
 kill 'CONT', $deaf_pid;
+$deaf->query('SELECT 1') for 1 .. 3;	# psql reads its socket
 ok(defined $tail->wait_for(20, $tag), 'all is delivered when it reads again');
 $deaf->quit;
 

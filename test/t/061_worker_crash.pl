@@ -11,6 +11,7 @@ use warnings;
 
 use FindBin;
 use lib "$FindBin::RealBin/lib";
+use KillServer;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Tail;
@@ -51,7 +52,7 @@ BEGIN; INSERT INTO item (label) VALUES ('gone'); ROLLBACK;
 \elif :n = 2
 BEGIN; INSERT INTO item (label) VALUES ('kept'); SAVEPOINT s; INSERT INTO item (label) VALUES ('gone'); ROLLBACK TO s; COMMIT;
 \elif :n = 3
-INSERT INTO item (label) SELECT 'many' FROM generate_series(1, 70);
+INSERT INTO item (label) SELECT 'many' FROM generate_series(1, 20);
 \else
 INSERT INTO item (label) VALUES ('one');
 \endif
@@ -117,14 +118,8 @@ sub pid_of
 
 sub kill_postmaster
 {
-	$node->kill9;
-	$node->stop('fast', fail_ok => 1);
-	# its children notice on their own; the shared memory must be free before the next start
-	for (1 .. 100)
-	{
-		last if $node->start(fail_ok => 1);
-		sleep 0.2;
-	}
+	kill_server($node);
+	$node->start;
 	return 1;
 }
 
@@ -160,12 +155,14 @@ for my $what (qw(worker backend postmaster))
 	# from a position of now, so that what came before does not arrive
 	query('DELETE FROM item');
 	append_to_file($position, query('SELECT clinicache.position()') . "\n");
-	$tail = Tail->new($node->connstr('postgres'), $dir, '--position-file', $position);
+	$tail = Tail->new($node->connstr('postgres'), $dir, '--position-file', $position,
+		'--max-tags', 1000000);
 	push @writers, map { start_writer($_) } 1 .. 2;
 	for (1 .. $kills)
 	{
 		sleep 0.3 + rand 0.7;
 		wait_for_server();
+		wait_for_worker() if $what eq 'worker';
 		$killed++ if $victim{$what}->();
 		wait_for_server();
 	}
