@@ -180,7 +180,7 @@ $position = position();
 prepare('truncate', 'TRUNCATE item', q{INSERT INTO item VALUES (30, 9, 't')});
 is(changes($position), '', 'TRUNCATE: not visible yet');
 sql(q{COMMIT PREPARED 'truncate'});
-my $told = changes($position);
+$told = changes($position);
 like($told, qr/item:\*/, 'TRUNCATE: prefixes after COMMIT PREPARED');
 like($told, qr/owner:\*/, 'of all templates');
 maintain();
