@@ -134,4 +134,8 @@ test:
 demo:
 	@demo/run
 
-.PHONY: test demo
+.PHONY: test demo bench
+
+# README's table and picture.
+bench:
+	bench/run
