@@ -2,9 +2,9 @@
  * listen.c
  *		Subscribers that do nothing but read.
  *
- *		listen CONNINFO CHANNEL CONNECTIONS
+ *		listen CONNINFO CHANNEL CONNECTIONS [idle]
  *
- * Says "listening" when all of them do; on SIGTERM, how much has come.
+ * "idle" ones do not even read, as a psql that waits at its prompt.  Says "listening" when all of them do; on SIGTERM, how much has come.
  */
 #include <libpq-fe.h>
 #include <poll.h>
@@ -49,7 +49,8 @@ int
 main(int argc, char **argv)
 {
 	struct sigaction action = {.sa_handler = handle_sigterm};
-	int			count = argc == 4 ? atoi(argv[3]) : 0;
+	int			count = argc >= 4 ? atoi(argv[3]) : 0;
+	int			idle = argc == 5 && strcmp(argv[4], "idle") == 0;
 	PGconn	  **conns = calloc(count + 1, sizeof(PGconn *));
 	struct pollfd *fds = calloc(count + 1, sizeof(struct pollfd));
 	unsigned long messages = 0;
@@ -68,6 +69,11 @@ main(int argc, char **argv)
 	fflush(stdout);
 	while (!stop)
 	{
+		if (idle)
+		{
+			poll(NULL, 0, 1000);
+			continue;
+		}
 		if (poll(fds, count, 1000) <= 0)
 			continue;
 		for (int i = 0; i < count; i++)

@@ -26,7 +26,7 @@ int			cc_bulk_threshold = 1000;
 int			cc_retention = 86400;
 int			cc_log_max_size = 1024;
 double		cc_notify_queue_limit = 0.5;
-int			cc_coalesce_ms = 20;
+int			cc_coalesce_ms = 50;
 int			cc_upkeep_interval = 30;
 
 static const struct config_enum_entry delivery_options[] = {
@@ -91,7 +91,7 @@ define_delivery_settings(void)
 							"their tags merged.",
 							"It waits only under load: half a millisecond for each record of the "
 							"messages before.",
-							&cc_coalesce_ms, 20, 0, 10000,
+							&cc_coalesce_ms, 50, 0, 10000,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomRealVariable("clinicache.notify_queue_limit",
 							 "How full the notification queue may be before commits leave "

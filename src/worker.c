@@ -386,13 +386,25 @@ sleep_until_woken(void)
 	ResetLatch(MyLatch);
 }
 
-/* Let records gather, so that they go out merged; commits do not wake us now. */
+/*
+ * Let records gather, so that they go out merged.  A commit may set the latch
+ * once meanwhile: that does not end the pause, but whatever else may be wanted of
+ * a process (to end, above all) does not wait for it.
+ */
 static void
 pause_for(long milliseconds)
 {
-	if (milliseconds > 0)
-		(void) WaitLatch(MyLatch, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, milliseconds,
+	TimestampTz until = GetCurrentTimestamp() + milliseconds * 1000;
+	long		left = milliseconds;
+
+	while (left > 0)
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, left,
 						 PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
+	}
 }
 
 static void
