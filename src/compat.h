@@ -13,6 +13,7 @@
 #include "access/toast_compression.h"
 #include "access/toast_internals.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_database.h"
 #include "catalog/pg_proc.h"
 #include "commands/tablecmds.h"
 #include "utils/acl.h"
@@ -29,6 +30,15 @@
 #define cc_proc_aclcheck(procid, role, mode) \
 	pg_proc_aclcheck((procid), (role), (mode))
 #endif
+
+#if PG_VERSION_NUM >= 160000
+#define cc_database_ownercheck(dboid, role) object_ownercheck(DatabaseRelationId, (dboid), (role))
+#else
+#define cc_database_ownercheck(dboid, role) pg_database_ownercheck((dboid), (role))
+#endif
+
+/* 17 added transaction_timeout */
+#define CC_HAVE_TRANSACTION_TIMEOUT (PG_VERSION_NUM >= 170000)
 
 /* 16 added run_as_table_owner to the truncation of tables */
 #if PG_VERSION_NUM >= 160000

@@ -457,6 +457,7 @@ static void
 xact_callback(XactEvent event, void *arg)
 {
 	bool		wake;
+	bool		wrote;
 
 	switch (event)
 	{
@@ -479,9 +480,12 @@ xact_callback(XactEvent event, void *arg)
 			spilled = flushed = false;
 			/* by now others see the records; those of a prepared transaction, utility.c */
 			wake = event == XACT_EVENT_COMMIT && records_left > 0 && cc_delivery != DELIVERY_LOG;
+			wrote = event == XACT_EVENT_COMMIT && records_written > 0;
 			report_written(event != XACT_EVENT_ABORT);
 			if (wake)
 				cc_shared_wake();
+			else if (wrote)
+				cc_shared_ask();
 			cc_table_stats_report();
 			break;
 		default:

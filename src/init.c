@@ -31,7 +31,8 @@ _PG_init(void)
 	cc_tenant_zone_init();
 	cc_log_init();
 	cc_flush_init();
-	if (process_shared_preload_libraries_in_progress)
+	/* pg_upgrade counts on it that nobody writes behind its back */
+	if (process_shared_preload_libraries_in_progress && !IsBinaryUpgrade)
 	{
 		cc_shared_init();
 		cc_launcher_init();

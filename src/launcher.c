@@ -193,9 +193,12 @@ look_after(int index)
 
 	start = start_worker(index, dboid);
 	LWLockAcquire(cc_shared->lock, LW_EXCLUSIVE);
-	database->no_slot = !start;
-	if (!start)
-		database->state = WORKER_WANTED;
+	if (database->dboid == dboid)
+	{
+		database->no_slot = !start;
+		if (!start && database->pid == 0 && database->state == WORKER_STARTING)
+			database->state = WORKER_WANTED;
+	}
 	LWLockRelease(cc_shared->lock);
 	return start ? STARTING_MS : RETRY_MS;
 }

@@ -19,6 +19,7 @@
 #include "notify.h"
 #include "position.h"
 #include "shared.h"
+#include "table_stats.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -109,6 +110,7 @@ clinicache_maintain_empty(PG_FUNCTION_ARGS)
 
 	if (!cc_history_lock())
 		PG_RETURN_INT32(0);
+	cc_table_stats_trim();
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	find_limits(&limits, snapshot);
 	UnregisterSnapshot(snapshot);

@@ -51,7 +51,7 @@ request(void)
 }
 
 static void
-reset_counters(DeliveryCounters *counters)
+init_counters(DeliveryCounters *counters)
 {
 	pg_atomic_init_u64(&counters->records_written, 0);
 	pg_atomic_init_u64(&counters->tags_written, 0);
@@ -64,6 +64,21 @@ reset_counters(DeliveryCounters *counters)
 	pg_atomic_init_u64(&counters->bytes, 0);
 }
 
+/* As init_counters, but others may be adding right now. */
+static void
+reset_counters(DeliveryCounters *counters)
+{
+	pg_atomic_write_u64(&counters->records_written, 0);
+	pg_atomic_write_u64(&counters->tags_written, 0);
+	pg_atomic_write_u64(&counters->records_left, 0);
+	pg_atomic_write_u64(&counters->records_passed, 0);
+	pg_atomic_write_u64(&counters->records_delivered, 0);
+	pg_atomic_write_u64(&counters->tags_delivered, 0);
+	pg_atomic_write_u64(&counters->tags_merged, 0);
+	pg_atomic_write_u64(&counters->messages, 0);
+	pg_atomic_write_u64(&counters->bytes, 0);
+}
+
 static void
 init_database(SharedDatabase *database)
 {
@@ -72,18 +87,28 @@ init_database(SharedDatabase *database)
 	pg_atomic_init_u64(&database->served, 0);
 	pg_atomic_init_u64(&database->alive_at, 0);
 	pg_atomic_init_u64(&database->waiting_since, 0);
-	reset_counters(&database->counters);
+	init_counters(&database->counters);
 }
 
-/* A table's counters begin anew.  With the lock. */
-void
-cc_shared_reset_table(SharedTable *table)
+static void
+init_table(SharedTable *table)
 {
 	pg_atomic_init_u64(&table->rows, 0);
 	pg_atomic_init_u64(&table->tags, 0);
 	pg_atomic_init_u64(&table->prefixes, 0);
 	pg_atomic_init_u64(&table->suppressed, 0);
 	pg_atomic_init_u64(&table->collapses, 0);
+}
+
+/* A table's counters begin anew.  With the lock. */
+void
+cc_shared_reset_table(SharedTable *table)
+{
+	pg_atomic_write_u64(&table->rows, 0);
+	pg_atomic_write_u64(&table->tags, 0);
+	pg_atomic_write_u64(&table->prefixes, 0);
+	pg_atomic_write_u64(&table->suppressed, 0);
+	pg_atomic_write_u64(&table->collapses, 0);
 }
 
 /* All counters of this backend's database begin anew, and its last error is forgotten. */
@@ -125,7 +150,7 @@ startup(void)
 		for (int i = 0; i < CC_SHARED_DATABASES; i++)
 			init_database(&cc_shared->databases[i]);
 		for (int i = 0; i < CC_SHARED_TABLES; i++)
-			cc_shared_reset_table(&cc_shared->tables[i]);
+			init_table(&cc_shared->tables[i]);
 	}
 	LWLockRelease(AddinShmemInitLock);
 }
@@ -174,7 +199,11 @@ cc_shared_enter(Oid dboid)
 	database->stats_reset = GetCurrentTimestamp();
 	database->delivered_at = database->error_at = 0;
 	database->error[0] = '\0';
-	init_database(database);
+	database->wanted_again = false;
+	pg_atomic_write_u32(&database->asleep, 0);
+	pg_atomic_write_u64(&database->alive_at, 0);
+	pg_atomic_write_u64(&database->waiting_since, 0);
+	reset_counters(&database->counters);
 	pg_write_barrier();
 	database->dboid = dboid;
 	return database;
@@ -195,10 +224,14 @@ cc_shared_mine(void)
 bool
 cc_shared_worker_lives(const SharedDatabase *database)
 {
+	TimestampTz silence;
+
 	if (database == NULL || database->pid == 0)
 		return false;
-	return GetCurrentTimestamp() -
-		(TimestampTz) pg_atomic_read_u64((pg_atomic_uint64 *) &database->alive_at) < CC_WORKER_SILENCE;
+	silence = GetCurrentTimestamp() -
+		(TimestampTz) pg_atomic_read_u64((pg_atomic_uint64 *) &database->alive_at);
+	/* a clock that was set back must not make it immortal */
+	return silence < CC_WORKER_SILENCE && silence > -CC_WORKER_SILENCE;
 }
 
 static void
@@ -223,7 +256,29 @@ cc_shared_want_worker(Oid dboid)
 		database->state = WORKER_WANTED;
 		wake_launcher();
 	}
+	else if (database != NULL)
+		database->wanted_again = true;	/* should this one be about to end itself */
 	LWLockRelease(cc_shared->lock);
+}
+
+/*
+ * A transaction has delivered by itself: ask for a worker if there is none.
+ * Once a second at most, since there may be no room for one.
+ */
+void
+cc_shared_ask(void)
+{
+	static TimestampTz asked = 0;
+	SharedDatabase *database = cc_shared_mine();
+	TimestampTz now;
+
+	if (cc_shared == NULL || (database != NULL && database->state != WORKER_NONE))
+		return;
+	now = GetCurrentTimestamp();
+	if (now >= asked && now - asked < USECS_PER_SEC)
+		return;
+	asked = now;
+	cc_shared_want_worker(MyDatabaseId);
 }
 
 /* Tell the launcher that there may be new databases. */
@@ -339,9 +394,21 @@ cc_shared_end_worker(Oid dboid)
 	}
 }
 
-/* It may begin again.  Raises no error. */
+static void
+forget(Oid dboid)
+{
+	SharedDatabase *database = cc_shared_find(dboid);
+
+	if (database != NULL && database->pid == 0 && database->blocked == 0)
+		database->dboid = InvalidOid;
+	for (int i = 0; i < cc_shared->ntables; i++)
+		if (cc_shared->tables[i].dboid == dboid)
+			cc_shared->tables[i].dboid = InvalidOid;
+}
+
+/* A worker may begin again, unless the database is no more ("dropped").  Raises no error. */
 void
-cc_shared_unblock(Oid dboid)
+cc_shared_unblock(Oid dboid, bool dropped)
 {
 	SharedDatabase *database;
 
@@ -349,7 +416,9 @@ cc_shared_unblock(Oid dboid)
 	database = cc_shared_find(dboid);
 	if (database != NULL && database->blocked > 0)
 		database->blocked--;
-	if (database != NULL && database->blocked == 0 && database->state == WORKER_NONE)
+	if (dropped)
+		forget(dboid);
+	else if (database != NULL && database->blocked == 0 && database->state == WORKER_NONE)
 		database->dboid = InvalidOid;
 	wake_launcher();
 	LWLockRelease(cc_shared->lock);
@@ -359,14 +428,7 @@ cc_shared_unblock(Oid dboid)
 void
 cc_shared_forget(Oid dboid)
 {
-	SharedDatabase *database;
-
 	LWLockAcquire(cc_shared->lock, LW_EXCLUSIVE);
-	database = cc_shared_find(dboid);
-	if (database != NULL && database->pid == 0 && database->blocked == 0)
-		database->dboid = InvalidOid;
-	for (int i = 0; i < cc_shared->ntables; i++)
-		if (cc_shared->tables[i].dboid == dboid)
-			cc_shared->tables[i].dboid = InvalidOid;
+	forget(dboid);
 	LWLockRelease(cc_shared->lock);
 }

@@ -58,6 +58,7 @@ typedef struct SharedDatabase
 	Oid			dboid;			/* lock to change; read without; InvalidOid: free */
 	WorkerState state;			/* lock */
 	int			blocked;		/* lock; sessions that must not find a worker, DROP DATABASE */
+	bool		wanted_again;	/* lock; asked for while there was one already */
 	bool		no_slot;		/* lock; max_worker_processes is used up */
 	pid_t		pid;			/* lock to change; read without; 0: none */
 	TimestampTz start_after;	/* lock; not before, after a failure */
@@ -111,11 +112,12 @@ extern SharedDatabase *cc_shared_enter(Oid dboid);
 extern bool cc_shared_worker_lives(const SharedDatabase *database);
 extern void cc_shared_want_worker(Oid dboid);
 extern void cc_shared_rescan(void);
+extern void cc_shared_ask(void);
 extern void cc_shared_wake(void);
 extern bool cc_shared_deliver_now(void);
 extern bool cc_shared_block(Oid dboid);
 extern void cc_shared_end_worker(Oid dboid);
-extern void cc_shared_unblock(Oid dboid);
+extern void cc_shared_unblock(Oid dboid, bool dropped);
 extern void cc_shared_forget(Oid dboid);
 extern void cc_shared_reset_table(SharedTable *table);
 extern void cc_shared_reset_stats(void);

@@ -15,16 +15,20 @@
 
 #include "table_stats.h"
 
+#include "access/xact.h"
 #include "miscadmin.h"
 #include "shared.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 
+#define RETRY_SECONDS 60
+
 struct TableStats
 {
 	Oid			relid;
 	SharedTable *shared;		/* NULL: not looked for yet, or there is no room */
+	TimestampTz retry_at;		/* there was no room; not to look again before */
 	bool		dirty;
 	TableStats *next;			/* of those with something to report */
 	uint64		rows;
@@ -107,6 +111,20 @@ enter(Oid relid)
 	return table;
 }
 
+/* The same, but not each time that it fails: that takes a lock which all share. */
+static SharedTable *
+find_shared(TableStats *stats)
+{
+	TimestampTz now = GetCurrentTransactionStopTimestamp();
+	SharedTable *shared;
+
+	if (stats->retry_at > now)
+		return NULL;
+	shared = enter(stats->relid);
+	stats->retry_at = shared ? 0 : now + RETRY_SECONDS * USECS_PER_SEC;
+	return shared;
+}
+
 static void
 add(pg_atomic_uint64 *total, uint64 count)
 {
@@ -124,7 +142,7 @@ cc_table_stats_report(void)
 		SharedTable *shared = stats->shared;
 
 		if (shared == NULL || shared->dboid != MyDatabaseId || shared->relid != stats->relid)
-			shared = stats->shared = enter(stats->relid);
+			shared = stats->shared = find_shared(stats);
 		if (shared)
 		{
 			add(&shared->rows, stats->rows);

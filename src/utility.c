@@ -18,14 +18,18 @@
 
 #include "worker.h"
 
+#include "access/htup_details.h"
 #include "access/xact.h"
+#include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
+#include "compat.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "shared.h"
 #include "storage/ipc.h"
 #include "tcop/utility.h"
+#include "utils/syscache.h"
 
 static ProcessUtility_hook_type previous_utility = NULL;
 
@@ -71,10 +75,41 @@ wanted_database(Node *statement)
 	return name ? get_database_oid(name, true) : InvalidOid;
 }
 
+static bool
+is_template(Oid dboid)
+{
+	HeapTuple	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(dboid));
+	bool		result;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	result = ((Form_pg_database) GETSTRUCT(tuple))->datistemplate;
+	ReleaseSysCache(tuple);
+	return result;
+}
+
+/*
+ * Would PostgreSQL refuse the statement anyway?  Then the worker stays, or any
+ * role could stop it.
+ */
+static bool
+may_have(Node *statement, Oid dboid)
+{
+	bool		owner = cc_database_ownercheck(dboid, GetUserId());
+
+	if (IsA(statement, RenameStmt))
+		return owner && have_createdb_privilege();
+	if (IsTransactionBlock())
+		return false;
+	if (IsA(statement, CreatedbStmt))
+		return have_createdb_privilege() && (owner || is_template(dboid));
+	return owner;
+}
+
 static void
 unblock(int code, Datum arg)
 {
-	cc_shared_unblock(DatumGetObjectId(arg));
+	cc_shared_unblock(DatumGetObjectId(arg), false);
 }
 
 static void
@@ -89,32 +124,26 @@ call_next(PlannedStmt *statement, const char *query, bool read_only,
 								completion);
 }
 
-/* After a statement that succeeded. */
-static void
-look_at(Node *statement)
-{
-	if (IsA(statement, TransactionStmt))
-	{
-		if (((TransactionStmt *) statement)->kind == TRANS_STMT_COMMIT_PREPARED)
-			cc_shared_wake();
-	}
-	else if (IsA(statement, CreatedbStmt))
-		database_created = true;
-	else if (IsA(statement, CreateExtensionStmt))
-		extension_created |= strcmp(((CreateExtensionStmt *) statement)->extname, CC_EXTENSION) == 0;
-}
-
 static void
 process_utility(PlannedStmt *statement, const char *query, bool read_only,
 				ProcessUtilityContext context, ParamListInfo params,
 				QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
 {
+	/* looked at before: a statement that rolls back may free itself */
+	Node	   *node = statement->utilityStmt;
+	bool		drops = IsA(node, DropdbStmt);
+	bool		creates = IsA(node, CreatedbStmt);
+	bool		commits = IsA(node, TransactionStmt) &&
+		((TransactionStmt *) node)->kind == TRANS_STMT_COMMIT_PREPARED;
+	bool		extends = IsA(node, CreateExtensionStmt) &&
+		strcmp(((CreateExtensionStmt *) node)->extname, CC_EXTENSION) == 0;
 	Oid			dboid = InvalidOid;
 
 	/* after ROLLBACK and the like there may be no transaction to look up names in */
-	if (IsTransactionState() && !IsA(statement->utilityStmt, TransactionStmt))
-		dboid = wanted_database(statement->utilityStmt);
-	if (OidIsValid(dboid) && dboid != MyDatabaseId && cc_shared_block(dboid))
+	if (IsTransactionState() && !IsA(node, TransactionStmt))
+		dboid = wanted_database(node);
+	if (OidIsValid(dboid) && dboid != MyDatabaseId && may_have(node, dboid) &&
+		cc_shared_block(dboid))
 	{
 		/* a session that is terminated unblocks too */
 		PG_ENSURE_ERROR_CLEANUP(unblock, ObjectIdGetDatum(dboid));
@@ -123,13 +152,15 @@ process_utility(PlannedStmt *statement, const char *query, bool read_only,
 			call_next(statement, query, read_only, context, params, environment, dest, completion);
 		}
 		PG_END_ENSURE_ERROR_CLEANUP(unblock, ObjectIdGetDatum(dboid));
-		cc_shared_unblock(dboid);
-		if (IsA(statement->utilityStmt, DropdbStmt))
-			cc_shared_forget(dboid);
+		cc_shared_unblock(dboid, drops);
 	}
 	else
 		call_next(statement, query, read_only, context, params, environment, dest, completion);
-	look_at(statement->utilityStmt);
+
+	if (commits)
+		cc_shared_wake();
+	database_created |= creates;
+	extension_created |= extends;
 }
 
 static void

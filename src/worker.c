@@ -21,11 +21,16 @@
 #include "worker.h"
 
 #include "access/xact.h"
+#include "catalog/dependency.h"
+#include "catalog/pg_proc.h"
 #include "commands/extension.h"
+#include "compat.h"
 #include "delivery.h"
-#include "executor/spi.h"
 #include "history.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "parser/parse_func.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
@@ -39,8 +44,9 @@
 #include "utils/timestamp.h"
 
 #define HEARTBEAT_MS 1000
+#define FORGIVE_MS 60000
 #define STORE_IDLE_MS 30000		/* a position is stored so often without news */
-#define BUSY_MS 5
+#define STORE_RETRY_MS 100		/* the history is somebody else's for a moment */
 #define QUEUE_FULL_MS 200		/* look again whether listeners have caught up */
 
 /* a pause of so many microseconds for each record of the pass before, coalesce_ms at most */
@@ -55,7 +61,9 @@ static Delivery delivery;
 static bool resumed = false;	/* "delivery" has been read */
 static TimestampTz last_pos = 0;
 static TimestampTz last_store = 0;
+static TimestampTz store_failed = 0;
 static TimestampTz last_upkeep = 0;
+static TimestampTz started = 0;
 static bool news = false;		/* sent since the position was stored */
 static bool extension_gone = false;
 static volatile sig_atomic_t asked_to_end = false;
@@ -76,7 +84,7 @@ unregister(int code, Datum arg)
 	LWLockAcquire(cc_shared->lock, LW_EXCLUSIVE);
 	mine->pid = 0;
 	mine->latch = NULL;
-	if (extension_gone)
+	if (extension_gone && !mine->wanted_again)
 	{
 		mine->state = WORKER_NONE;
 		if (mine->blocked == 0)
@@ -86,6 +94,8 @@ unregister(int code, Datum arg)
 		mine->state = WORKER_WANTED;
 	else
 	{
+		/* it may be the database that is gone */
+		cc_shared->rescan |= mine->state == WORKER_STARTING;
 		mine->state = WORKER_FAILED;
 		mine->failures++;
 		mine->start_after = GetCurrentTimestamp() +
@@ -111,6 +121,7 @@ register_worker(Oid dboid)
 	{
 		mine = database;
 		mine->state = WORKER_STARTING;
+		mine->wanted_again = false;
 		mine->latch = MyLatch;
 		pg_atomic_write_u32(&mine->asleep, 0);
 		pg_atomic_write_u64(&mine->waiting_since, 0);
@@ -146,6 +157,10 @@ fix_settings(void)
 		/* what was sent and is lost in a crash is sent again */
 		{"synchronous_commit", "off"},
 		{"row_security", "off"},
+		{"role", "none"},
+#if CC_HAVE_TRANSACTION_TIMEOUT
+		{"transaction_timeout", "0"},
+#endif
 	};
 
 	for (int i = 0; i < (int) lengthof(settings); i++)
@@ -176,6 +191,8 @@ static void
 end_with_error(void)
 {
 	ErrorData  *error;
+	const char *message;
+	int			len;
 
 	MemoryContextSwitchTo(TopMemoryContext);
 	error = CopyErrorData();
@@ -186,8 +203,11 @@ end_with_error(void)
 	commit_transaction();
 	if (extension_gone)
 		proc_exit(0);
+	message = error->message ? error->message : "";
+	len = pg_mbcliplen(message, strlen(message), CC_LAST_ERROR_SIZE - 1);
 	LWLockAcquire(cc_shared->lock, LW_EXCLUSIVE);
-	strlcpy(mine->error, error->message ? error->message : "", CC_LAST_ERROR_SIZE);
+	memcpy(mine->error, message, len);
+	mine->error[len] = '\0';
 	mine->error_at = GetCurrentTimestamp();
 	LWLockRelease(cc_shared->lock);
 	ReThrowError(error);
@@ -211,7 +231,6 @@ count(const DeliveryCounts *counts)
 		pg_atomic_fetch_add_u64(&total->tags_merged, counts->read.tags - counts->tags);
 	LWLockAcquire(cc_shared->lock, LW_EXCLUSIVE);
 	mine->delivered_at = GetCurrentTimestamp();
-	mine->failures = 0;
 	LWLockRelease(cc_shared->lock);
 }
 
@@ -315,6 +334,13 @@ is_requested(void)
 	return pg_atomic_read_u64(&mine->requested) != pg_atomic_read_u64(&mine->served);
 }
 
+/* Has so much time passed?  Also if the clock was set back meanwhile. */
+static bool
+is_past(TimestampTz since, TimestampTz now, int milliseconds)
+{
+	return now < since || TimestampDifferenceExceeds(since, now, milliseconds);
+}
+
 /* A pass, and what follows it.  Returns how long to pause before the next, in ms. */
 static long
 pass(bool pos_due)
@@ -341,27 +367,34 @@ pass(bool pos_due)
 	if (pos != NULL)
 	{
 		last_pos = began;
-		if (news || is_requested() || TimestampDifferenceExceeds(last_store, began, STORE_IDLE_MS))
+		if (news || is_requested() || is_past(last_store, began, STORE_IDLE_MS))
 		{
-			if (store(pos))
+			store_failed = store(pos) ? 0 : began;
+			if (store_failed == 0)
 				pg_atomic_write_u64(&mine->served, requested);
 		}
 	}
-	if (is_requested())
-		return BUSY_MS;			/* the history is somebody else's for a moment */
 	return Min(cc_coalesce_ms, (long) (records * PAUSE_PER_RECORD / 1000));
 }
 
-/* One statement in a transaction of its own. */
+/*
+ * One of our functions without arguments, in a transaction of its own.  We are
+ * superuser: a function of that name which is not the extension's is not called.
+ */
 static void
-execute(const char *statement)
+call(const char *name)
 {
-	begin_transaction(statement);
+	Oid			function;
+	Oid			extension;
+
+	begin_transaction(name);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	SPI_connect();
-	if (SPI_execute(statement, false, 0) < 0)
-		elog(ERROR, "could not execute \"%s\"", statement);
-	SPI_finish();
+	function = LookupFuncName(list_make2(makeString(CC_SCHEMA), makeString(pstrdup(name))),
+							  0, NULL, true);
+	extension = get_extension_oid(CC_EXTENSION, true);
+	if (OidIsValid(function) && OidIsValid(extension) &&
+		getExtensionOfObject(ProcedureRelationId, function) == extension)
+		(void) OidFunctionCall0(function);
 	PopActiveSnapshot();
 	commit_transaction();
 }
@@ -369,9 +402,20 @@ execute(const char *statement)
 static void
 upkeep(void)
 {
-	execute("SELECT clinicache.maintain_empty()");
-	execute("SELECT clinicache.maintain_history()");
 	last_upkeep = GetCurrentTimestamp();
+	call("maintain_empty");
+	call("maintain_history");
+}
+
+/* Who has lived for a while is not to be punished for failures of long ago. */
+static void
+forgive(TimestampTz now)
+{
+	if (mine->failures == 0 || now - started < FORGIVE_MS * 1000L)
+		return;
+	LWLockAcquire(cc_shared->lock, LW_EXCLUSIVE);
+	mine->failures = 0;
+	LWLockRelease(cc_shared->lock);
 }
 
 /* Wait for a commit, or for the next heartbeat. */
@@ -381,8 +425,10 @@ sleep_until_woken(void)
 	TimestampTz now = GetCurrentTimestamp();
 	long		timeout = TimestampDifferenceMilliseconds(now, last_pos + HEARTBEAT_MS * 1000L);
 
+	if (is_requested())
+		timeout = Min(timeout, STORE_RETRY_MS);
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-					 Max(timeout, 1), PG_WAIT_EXTENSION);
+					 Max(Min(timeout, HEARTBEAT_MS), 1), PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
 }
 
@@ -399,11 +445,12 @@ pause_for(long milliseconds)
 
 	while (left > 0)
 	{
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, left,
-						 PG_WAIT_EXTENSION);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 Min(left, HEARTBEAT_MS), PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
-		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
+		pg_atomic_write_u64(&mine->alive_at, (uint64) GetCurrentTimestamp());
+		left = Min(left, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until));
 	}
 }
 
@@ -423,7 +470,8 @@ run(void)
 		}
 		now = GetCurrentTimestamp();
 		pg_atomic_write_u64(&mine->alive_at, (uint64) now);
-		pos_due = TimestampDifferenceExceeds(last_pos, now, HEARTBEAT_MS) || is_requested();
+		pos_due = is_past(last_pos, now, HEARTBEAT_MS) ||
+			(is_requested() && is_past(store_failed, now, STORE_RETRY_MS));
 		if (!pos_due && pg_atomic_read_u32(&mine->asleep) != 0)
 		{
 			pg_atomic_write_u64(&mine->waiting_since, 0);
@@ -434,8 +482,9 @@ run(void)
 		pg_atomic_write_u32(&mine->asleep, 1);
 		pg_memory_barrier();
 		pause_for(pass(pos_due));
-		if (TimestampDifferenceExceeds(last_upkeep, now, cc_upkeep_interval * 1000) && !extension_gone)
+		if (!extension_gone && is_past(last_upkeep, now, cc_upkeep_interval * 1000))
 			upkeep();
+		forgive(now);
 	}
 }
 
@@ -462,7 +511,7 @@ clinicache_worker_main(Datum arg)
 										 ALLOCSET_DEFAULT_SIZES);
 	since_context = AllocSetContextCreate(TopMemoryContext, "clinicache position",
 										  ALLOCSET_SMALL_SIZES);
-	last_upkeep = GetCurrentTimestamp();
+	started = last_upkeep = GetCurrentTimestamp();
 	PG_TRY();
 	{
 		(void) pass(true);

@@ -198,6 +198,40 @@ $deaf->quit;
 sql('CREATE DATABASE one');
 make_tracked('one');
 state_is('running', 'a second database has a worker of its own', 'one');
+
+# Who may not drop the database may not stop its worker either.
+sub worker_of
+{
+	return sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'clinicache worker' AND datname = '$_[0]'");
+}
+sql('CREATE ROLE stranger LOGIN');
+$worker = worker_of('one');
+for my $statement ('DROP DATABASE one', 'CREATE DATABASE x TEMPLATE one', 'ALTER DATABASE one RENAME TO x')
+{
+	$node->psql('postgres', $statement, extra_params => [ '-U', 'stranger' ]);
+}
+$node->psql('postgres', 'BEGIN; DROP DATABASE one; COMMIT');
+is(worker_of('one'), $worker, 'statements that PostgreSQL refuses leave the worker alone');
+
+# Settings of the database do not get in its way, upkeep included.
+sql('ALTER DATABASE one SET role = stranger');
+sql('ALTER DATABASE one SET default_transaction_read_only = on');
+sql(q{ALTER DATABASE one SET default_transaction_isolation = 'serializable'});
+$node->append_conf('postgresql.conf', 'clinicache.upkeep_interval = 1');
+$node->reload;
+sql("SELECT pg_terminate_backend($worker)");
+sleep 0.2 until worker_of('one') ne '' && worker_of('one') ne $worker;
+$worker = worker_of('one');
+sleep 3;
+is(worker_of('one'), $worker, 'a role, read only and serializable by default: it works');
+sql("ALTER DATABASE one RESET ALL");
+$node->append_conf('postgresql.conf', 'clinicache.upkeep_interval = 30');
+$node->reload;
+
+sql('BEGIN; DROP EXTENSION clinicache CASCADE; DROP SCHEMA clinicache; CREATE EXTENSION clinicache; COMMIT', 'one');
+sleep 2.5;
+state_is('running', 'dropped and created again in a transaction, there is a worker', 'one');
+
 $began = time;
 sql('CREATE DATABASE two TEMPLATE one');
 ok(time - $began < 5, 'a database with a worker can be copied');
