@@ -3,6 +3,7 @@ if (kind eq 'svg') set terminal svg size 900,420 background rgb 'white' font 'sa
 if (kind eq 'png') set terminal png size 900,420 font ',11'
 set output target
 set title '64 clients, single-row inserts: transactions a second, untracked = 1  (case/listeners)'
+set termoption noenhanced
 set style data histogram
 set style fill solid 0.8
 set boxwidth 0.8
