@@ -254,37 +254,12 @@ render_tag(Tracker *tracker, TrackedTag *tag, RowImage *row)
 	return RENDERED;
 }
 
-static PendingKind
-kind_of(const TrackedTag *tag)
-{
-	return tag->template->is_prefix ? PENDING_PREFIX : PENDING_TAG;
-}
-
-static void
+/* Add a tag to the set, or (NULL) to the buffer; false: the buffer can not hold it. */
+static bool
 emit_tag(Tracker *tracker, PendingSet *set, TrackedTag *tag, RowImage *row)
 {
-	PendingTemplate *pending = cc_pending_template(set, tag->number);
+	PendingKind kind = tag->template->is_prefix ? PENDING_PREFIX : PENDING_TAG;
 
-	if (tag->window != WINDOW_NONE && !in_window(tracker, tag, row))
-		return;
-	switch (render_tag(tracker, tag, row))
-	{
-		case RENDERED_NULL:
-			return;
-		case RENDERED_ODD:
-			cc_pending_add_collapsed(set, row->tenant, pending);
-			return;
-		case RENDERED:
-			break;
-	}
-	cc_pending_add(set, row->tenant, pending, kind_of(tag), tag->profile,
-				   scratch.data, scratch.len);
-}
-
-/* The same into the buffer; false: it can not hold that. */
-static bool
-buffer_tag(Tracker *tracker, TrackedTag *tag, RowImage *row)
-{
 	if (tag->window != WINDOW_NONE && !in_window(tracker, tag, row))
 		return true;
 	switch (render_tag(tracker, tag, row))
@@ -292,11 +267,18 @@ buffer_tag(Tracker *tracker, TrackedTag *tag, RowImage *row)
 		case RENDERED_NULL:
 			return true;
 		case RENDERED_ODD:
-			return false;
+			if (set == NULL)
+				return false;
+			cc_pending_add_collapsed(set, row->tenant, cc_pending_template(set, tag->number));
+			return true;
 		case RENDERED:
 			break;
 	}
-	return cc_buffer_add(tag->number, kind_of(tag), tag->profile, scratch.data, scratch.len);
+	if (set == NULL)
+		return cc_buffer_add(tag->number, kind, tag->profile, scratch.data, scratch.len);
+	cc_pending_add(set, row->tenant, cc_pending_template(set, tag->number), kind, tag->profile,
+				   scratch.data, scratch.len);
+	return true;
 }
 
 /* Start a new era of the group's memo if what it remembers no longer holds. */
@@ -406,7 +388,7 @@ emit_group(Tracker *tracker, PendingSet *set, TagGroup *group, RowImage *row)
 			return;
 	}
 	for (int i = 0; i < group->ntags; i++)
-		emit_tag(tracker, set, &group->tags[i], row);
+		(void) emit_tag(tracker, set, &group->tags[i], row);
 	if (len == 0)
 		return;
 	/* only now: an error on the way would leave us remembering what is not there */
@@ -496,7 +478,7 @@ buffer_row(Tracker *tracker, Datum *values, bool *nulls, bool is_update)
 		if (is_update && !fires(tracker, group))
 			continue;
 		for (int i = 0; i < group->ntags; i++)
-			if (!buffer_tag(tracker, &group->tags[i], &row))
+			if (!emit_tag(tracker, NULL, &group->tags[i], &row))
 				return false;
 	}
 	return true;

@@ -46,7 +46,6 @@ static void
 leave(int code, Datum arg)
 {
 	LWLockAcquire(cc_shared->lock, LW_EXCLUSIVE);
-	cc_shared->launcher_pid = 0;
 	cc_shared->launcher_latch = NULL;
 	LWLockRelease(cc_shared->lock);
 }
@@ -56,7 +55,6 @@ enter(void)
 {
 	before_shmem_exit(leave, 0);
 	LWLockAcquire(cc_shared->lock, LW_EXCLUSIVE);
-	cc_shared->launcher_pid = MyProcPid;
 	cc_shared->launcher_latch = MyLatch;
 	cc_shared->rescan = true;
 	/* those that a launcher before this one has started; a second one ends itself */
@@ -122,18 +120,27 @@ scan_databases(void)
 	list_free(databases);
 }
 
+/* What launcher and workers have in common. */
+static void
+describe(BackgroundWorker *process, const char *type, const char *function, int restart_time)
+{
+	memset(process, 0, sizeof(BackgroundWorker));
+	process->bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	process->bgw_start_time = BgWorkerStart_RecoveryFinished;
+	process->bgw_restart_time = restart_time;
+	strlcpy(process->bgw_library_name, CC_LIBRARY, BGW_MAXLEN);
+	strlcpy(process->bgw_function_name, function, BGW_MAXLEN);
+	strlcpy(process->bgw_name, type, BGW_MAXLEN);
+	strlcpy(process->bgw_type, type, BGW_MAXLEN);
+}
+
 static bool
 start_worker(int index, Oid dboid)
 {
-	BackgroundWorker worker = {0};
+	BackgroundWorker worker;
 
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = BGW_NEVER_RESTART;
-	strlcpy(worker.bgw_library_name, CC_LIBRARY, BGW_MAXLEN);
-	strlcpy(worker.bgw_function_name, "clinicache_worker_main", BGW_MAXLEN);
+	describe(&worker, "clinicache worker", "clinicache_worker_main", BGW_NEVER_RESTART);
 	snprintf(worker.bgw_name, BGW_MAXLEN, "clinicache worker for database %u", dboid);
-	strlcpy(worker.bgw_type, "clinicache worker", BGW_MAXLEN);
 	worker.bgw_main_arg = ObjectIdGetDatum(dboid);
 	worker.bgw_notify_pid = MyProcPid;
 	if (handles[index])
@@ -173,7 +180,7 @@ look_after(int index)
 		{
 			database->state = WORKER_FAILED;
 			database->failures++;
-			database->start_after = now + Min(30, 1 << Min(database->failures, 5)) * USECS_PER_SEC;
+			database->start_after = cc_shared_retry_at(database->failures);
 			cc_shared->rescan = true;
 		}
 		if (database->state == WORKER_STARTING)
@@ -249,14 +256,8 @@ clinicache_launcher_main(Datum arg)
 void
 cc_launcher_init(void)
 {
-	BackgroundWorker worker = {0};
+	BackgroundWorker launcher;
 
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = RESTART_SECONDS;
-	strlcpy(worker.bgw_library_name, CC_LIBRARY, BGW_MAXLEN);
-	strlcpy(worker.bgw_function_name, "clinicache_launcher_main", BGW_MAXLEN);
-	strlcpy(worker.bgw_name, "clinicache launcher", BGW_MAXLEN);
-	strlcpy(worker.bgw_type, "clinicache launcher", BGW_MAXLEN);
-	RegisterBackgroundWorker(&worker);
+	describe(&launcher, "clinicache launcher", "clinicache_launcher_main", RESTART_SECONDS);
+	RegisterBackgroundWorker(&launcher);
 }

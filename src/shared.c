@@ -50,33 +50,24 @@ request(void)
 	RequestNamedLWLockTranche(CC_EXTENSION, 1);
 }
 
+/*
+ * The structs of counters hold nothing but counters.  Set up once; from then on
+ * only set to zero, since others may be adding right now.
+ */
+#define COUNTERS_IN(counters) ((pg_atomic_uint64 *) (counters)), sizeof(*(counters)) / sizeof(pg_atomic_uint64)
+
 static void
-init_counters(DeliveryCounters *counters)
+init_counters(pg_atomic_uint64 *counters, int count)
 {
-	pg_atomic_init_u64(&counters->records_written, 0);
-	pg_atomic_init_u64(&counters->tags_written, 0);
-	pg_atomic_init_u64(&counters->records_left, 0);
-	pg_atomic_init_u64(&counters->records_passed, 0);
-	pg_atomic_init_u64(&counters->records_delivered, 0);
-	pg_atomic_init_u64(&counters->tags_delivered, 0);
-	pg_atomic_init_u64(&counters->tags_merged, 0);
-	pg_atomic_init_u64(&counters->messages, 0);
-	pg_atomic_init_u64(&counters->bytes, 0);
+	for (int i = 0; i < count; i++)
+		pg_atomic_init_u64(&counters[i], 0);
 }
 
-/* As init_counters, but others may be adding right now. */
 static void
-reset_counters(DeliveryCounters *counters)
+reset_counters(pg_atomic_uint64 *counters, int count)
 {
-	pg_atomic_write_u64(&counters->records_written, 0);
-	pg_atomic_write_u64(&counters->tags_written, 0);
-	pg_atomic_write_u64(&counters->records_left, 0);
-	pg_atomic_write_u64(&counters->records_passed, 0);
-	pg_atomic_write_u64(&counters->records_delivered, 0);
-	pg_atomic_write_u64(&counters->tags_delivered, 0);
-	pg_atomic_write_u64(&counters->tags_merged, 0);
-	pg_atomic_write_u64(&counters->messages, 0);
-	pg_atomic_write_u64(&counters->bytes, 0);
+	for (int i = 0; i < count; i++)
+		pg_atomic_write_u64(&counters[i], 0);
 }
 
 static void
@@ -87,28 +78,14 @@ init_database(SharedDatabase *database)
 	pg_atomic_init_u64(&database->served, 0);
 	pg_atomic_init_u64(&database->alive_at, 0);
 	pg_atomic_init_u64(&database->waiting_since, 0);
-	init_counters(&database->counters);
-}
-
-static void
-init_table(SharedTable *table)
-{
-	pg_atomic_init_u64(&table->rows, 0);
-	pg_atomic_init_u64(&table->tags, 0);
-	pg_atomic_init_u64(&table->prefixes, 0);
-	pg_atomic_init_u64(&table->suppressed, 0);
-	pg_atomic_init_u64(&table->collapses, 0);
+	init_counters(COUNTERS_IN(&database->counters));
 }
 
 /* A table's counters begin anew.  With the lock. */
 void
 cc_shared_reset_table(SharedTable *table)
 {
-	pg_atomic_write_u64(&table->rows, 0);
-	pg_atomic_write_u64(&table->tags, 0);
-	pg_atomic_write_u64(&table->prefixes, 0);
-	pg_atomic_write_u64(&table->suppressed, 0);
-	pg_atomic_write_u64(&table->collapses, 0);
+	reset_counters(COUNTERS_IN(&table->counters));
 }
 
 /* All counters of this backend's database begin anew, and its last error is forgotten. */
@@ -123,7 +100,7 @@ cc_shared_reset_stats(void)
 	database = cc_shared_find(MyDatabaseId);
 	if (database != NULL)
 	{
-		reset_counters(&database->counters);
+		reset_counters(COUNTERS_IN(&database->counters));
 		database->stats_reset = GetCurrentTimestamp();
 		database->error_at = 0;
 		database->error[0] = '\0';
@@ -150,7 +127,7 @@ startup(void)
 		for (int i = 0; i < CC_SHARED_DATABASES; i++)
 			init_database(&cc_shared->databases[i]);
 		for (int i = 0; i < CC_SHARED_TABLES; i++)
-			init_table(&cc_shared->tables[i]);
+			init_counters(COUNTERS_IN(&cc_shared->tables[i].counters));
 	}
 	LWLockRelease(AddinShmemInitLock);
 }
@@ -203,7 +180,7 @@ cc_shared_enter(Oid dboid)
 	pg_atomic_write_u32(&database->asleep, 0);
 	pg_atomic_write_u64(&database->alive_at, 0);
 	pg_atomic_write_u64(&database->waiting_since, 0);
-	reset_counters(&database->counters);
+	reset_counters(COUNTERS_IN(&database->counters));
 	pg_write_barrier();
 	database->dboid = dboid;
 	return database;
@@ -232,6 +209,13 @@ cc_shared_worker_lives(const SharedDatabase *database)
 		(TimestampTz) pg_atomic_read_u64((pg_atomic_uint64 *) &database->alive_at);
 	/* a clock that was set back must not make it immortal */
 	return silence < CC_WORKER_SILENCE && silence > -CC_WORKER_SILENCE;
+}
+
+/* When to try again after so many failures in a row: 1, 2, 4 ... 30 s. */
+TimestampTz
+cc_shared_retry_at(int failures)
+{
+	return GetCurrentTimestamp() + Min(30, 1 << Min(failures, 5)) * USECS_PER_SEC;
 }
 
 static void

@@ -36,7 +36,7 @@ typedef enum WorkerState
 	WORKER_FAILED				/* ended with an error, to be started again later */
 } WorkerState;
 
-/* counters of one database; written by anybody, without a lock */
+/* counters of one database; written by anybody, without a lock; nothing else in here (shared.c) */
 typedef struct DeliveryCounters
 {
 	pg_atomic_uint64 records_written;
@@ -77,23 +77,28 @@ typedef struct SharedDatabase
 	char		error[CC_LAST_ERROR_SIZE];	/* lock */
 } SharedDatabase;
 
-/* one tracked table's counters; written by anybody, without a lock */
-typedef struct SharedTable
+/* counters of one tracked table; likewise */
+typedef struct TableCounters
 {
-	Oid			dboid;			/* lock to change; read without; InvalidOid: free */
-	Oid			relid;
 	pg_atomic_uint64 rows;
 	pg_atomic_uint64 tags;
 	pg_atomic_uint64 prefixes;
 	pg_atomic_uint64 suppressed;
 	pg_atomic_uint64 collapses;
+} TableCounters;
+
+/* one tracked table */
+typedef struct SharedTable
+{
+	Oid			dboid;			/* lock to change; read without; InvalidOid: free */
+	Oid			relid;
+	TableCounters counters;
 } SharedTable;
 
 typedef struct CcShared
 {
 	LWLock	   *lock;
-	pid_t		launcher_pid;	/* lock to change; 0: none */
-	struct Latch *launcher_latch;	/* lock */
+	struct Latch *launcher_latch;	/* lock; NULL: there is none */
 	bool		rescan;			/* lock; databases may have come */
 	int			ntables;		/* lock; of tables[], those ever used */
 	SharedDatabase databases[CC_SHARED_DATABASES];
@@ -110,6 +115,7 @@ extern SharedDatabase *cc_shared_find(Oid dboid);
 extern SharedDatabase *cc_shared_enter(Oid dboid);
 
 extern bool cc_shared_worker_lives(const SharedDatabase *database);
+extern TimestampTz cc_shared_retry_at(int failures);
 extern void cc_shared_want_worker(Oid dboid);
 extern void cc_shared_rescan(void);
 extern void cc_shared_ask(void);

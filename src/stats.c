@@ -7,7 +7,6 @@
  */
 #include "clinicache.h"
 
-#include "compat.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "shared.h"
@@ -188,11 +187,11 @@ clinicache_table_counters(PG_FUNCTION_ARGS)
 		if (table->dboid != MyDatabaseId)
 			continue;
 		values[0] = ObjectIdGetDatum(table->relid);
-		values[1] = Int64GetDatum((int64) pg_atomic_read_u64(&table->rows));
-		values[2] = Int64GetDatum((int64) pg_atomic_read_u64(&table->tags));
-		values[3] = Int64GetDatum((int64) pg_atomic_read_u64(&table->prefixes));
-		values[4] = Int64GetDatum((int64) pg_atomic_read_u64(&table->suppressed));
-		values[5] = Int64GetDatum((int64) pg_atomic_read_u64(&table->collapses));
+		values[1] = Int64GetDatum((int64) pg_atomic_read_u64(&table->counters.rows));
+		values[2] = Int64GetDatum((int64) pg_atomic_read_u64(&table->counters.tags));
+		values[3] = Int64GetDatum((int64) pg_atomic_read_u64(&table->counters.prefixes));
+		values[4] = Int64GetDatum((int64) pg_atomic_read_u64(&table->counters.suppressed));
+		values[5] = Int64GetDatum((int64) pg_atomic_read_u64(&table->counters.collapses));
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 	return (Datum) 0;

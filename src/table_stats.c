@@ -145,11 +145,11 @@ cc_table_stats_report(void)
 			shared = stats->shared = find_shared(stats);
 		if (shared)
 		{
-			add(&shared->rows, stats->rows);
-			add(&shared->suppressed, stats->suppressed);
-			add(&shared->tags, stats->added.tags);
-			add(&shared->prefixes, stats->added.prefixes);
-			add(&shared->collapses, stats->added.collapses);
+			add(&shared->counters.rows, stats->rows);
+			add(&shared->counters.suppressed, stats->suppressed);
+			add(&shared->counters.tags, stats->added.tags);
+			add(&shared->counters.prefixes, stats->added.prefixes);
+			add(&shared->counters.collapses, stats->added.collapses);
 		}
 		stats->rows = stats->suppressed = 0;
 		memset(&stats->added, 0, sizeof(stats->added));

@@ -98,8 +98,7 @@ unregister(int code, Datum arg)
 		cc_shared->rescan |= mine->state == WORKER_STARTING;
 		mine->state = WORKER_FAILED;
 		mine->failures++;
-		mine->start_after = GetCurrentTimestamp() +
-			Min(30, 1 << Min(mine->failures - 1, 5)) * USECS_PER_SEC;
+		mine->start_after = cc_shared_retry_at(mine->failures - 1);
 	}
 	if (cc_shared->launcher_latch)
 		SetLatch(cc_shared->launcher_latch);
@@ -315,10 +314,11 @@ send_pass(bool pos_due, char **pos)
 	if (pos_due)
 		*pos = cc_position_text(cc_position_from_snapshot(snapshot, true));
 	if (cc_delivery != DELIVERY_LOG)
+	{
 		counts = cc_delivery_send(&delivery, snapshot, *pos);
-	/* made now, while the snapshot is there; it counts from the commit on */
-	if (cc_delivery != DELIVERY_LOG)
+		/* made now, while the snapshot is there; it counts from the commit on */
 		go_on_from(snapshot);
+	}
 	MemoryContextSwitchTo(old);
 	PopActiveSnapshot();
 	UnregisterSnapshot(snapshot);
