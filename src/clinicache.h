@@ -11,6 +11,7 @@
 #define CLINICACHE_H
 
 #include "postgres.h"
+#include "datatype/timestamp.h"
 #include "fmgr.h"
 
 #define CC_SCHEMA "clinicache"
@@ -68,8 +69,10 @@ extern int	cc_log_max_size;
 extern double cc_notify_queue_limit;
 extern int	cc_coalesce_ms;
 extern int	cc_upkeep_interval;
+extern int	cc_clock_offset;
 
 extern void cc_guc_define(void);
+extern TimestampTz cc_clock(void);
 
 /* the delivery in force: resolves "auto" */
 extern DeliveryMode cc_guc_delivery(void);

@@ -122,7 +122,7 @@ set_tenant(Tracker *tracker, PendingSet *set, RowImage *row)
 static TimestampTz
 window_now(void)
 {
-	TimestampTz exact = GetCurrentTimestamp();
+	TimestampTz exact = cc_clock();
 
 	return exact - (exact % USECS_PER_SEC + USECS_PER_SEC) % USECS_PER_SEC;
 }

@@ -16,6 +16,7 @@
 #include "pgtime.h"
 #include "shared.h"
 #include "utils/guc.h"
+#include "utils/timestamp.h"
 
 int			cc_delivery = DELIVERY_AUTO;
 int			cc_payload = PAYLOAD_TAGS;
@@ -28,6 +29,7 @@ int			cc_log_max_size = 1024;
 double		cc_notify_queue_limit = 0.5;
 int			cc_coalesce_ms = 50;
 int			cc_upkeep_interval = 30;
+int			cc_clock_offset = 0;
 
 static const struct config_enum_entry delivery_options[] = {
 	{"auto", DELIVERY_AUTO, false},
@@ -132,6 +134,12 @@ define_tracking_settings(void)
 							   "Time zone of tenants that clinicache.tenant does not name.",
 							   NULL, &cc_timezone, "UTC",
 							   PGC_SIGHUP, 0, check_timezone, NULL, NULL);
+	DefineCustomIntVariable("clinicache.clock_offset",
+							"Seconds that clinicache's clock is ahead of the server's, for tests.",
+							"Moves windows, days of dashboards and clock edges; no recorded time.",
+							&cc_clock_offset, 0, INT_MIN, INT_MAX,
+							PGC_SUSET, GUC_UNIT_S | GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE,
+							NULL, NULL, NULL);
 	DefineCustomIntVariable("clinicache.bulk_threshold",
 							"Different tags of one template in a transaction beyond which they "
 							"collapse to the template's prefix.",
@@ -156,6 +164,16 @@ cc_guc_define(void)
 	define_upkeep_settings();
 	define_tracking_settings();
 	MarkGUCPrefixReserved("clinicache");
+}
+
+/*
+ * What time it is for windows, dashboards and clock edges: now, as long as no
+ * test has moved the clock.
+ */
+TimestampTz
+cc_clock(void)
+{
+	return GetCurrentTimestamp() + (TimestampTz) cc_clock_offset * USECS_PER_SEC;
 }
 
 /*
