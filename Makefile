@@ -23,6 +23,9 @@ OBJS = \
 	src/numbers.o \
 	src/tag_buffer.o \
 	src/pending.o \
+	src/cells.o \
+	src/counter.o \
+	src/deltas.o \
 	src/flush.o \
 	src/catalog.o \
 	src/invalidation_log.o \
@@ -34,6 +37,15 @@ OBJS = \
 	src/notify.o \
 	src/profile.o \
 	src/changes.o \
+	src/counter_source.o \
+	src/counter_store.o \
+	src/fold.o \
+	src/counter_scan.o \
+	src/counter_read.o \
+	src/counter_verify.o \
+	src/counter_zone.o \
+	src/counter_sql.o \
+	src/class_label.o \
 	src/history.o \
 	src/delivery.o \
 	src/shared.o \

@@ -29,6 +29,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_namespace.h"
+#include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "commands/sequence.h"
 #include "compat.h"
@@ -249,12 +250,26 @@ cc_catalog_check_columns(Relation rel, int natts)
 				 errhint("Run ALTER EXTENSION %s UPDATE.", CC_EXTENSION)));
 }
 
+static bool
+is_key_index(Relation index, int ncolumns)
+{
+	Form_pg_index form = index->rd_index;
+
+	if (!form->indisvalid || form->indnatts != ncolumns || index->rd_rel->relam != BTREE_AM_OID ||
+		RelationGetIndexPredicate(index) != NIL)
+		return false;
+	for (int i = 0; i < ncolumns; i++)
+		if (form->indkey.values[i] != i + 1)
+			return false;
+	return true;
+}
+
 /*
- * Open the valid one-column btree index on the table's first column.  Looked up
- * anew each time, because REINDEX CONCURRENTLY replaces it.
+ * Open the valid btree index on the table's first columns.  Looked up anew each
+ * time, because REINDEX CONCURRENTLY replaces it.
  */
 Relation
-cc_catalog_open_index(Relation rel, LOCKMODE lockmode)
+cc_catalog_open_index(Relation rel, int ncolumns, LOCKMODE lockmode)
 {
 	List	   *indexes = RelationGetIndexList(rel);
 	ListCell   *cell;
@@ -262,10 +277,8 @@ cc_catalog_open_index(Relation rel, LOCKMODE lockmode)
 	foreach(cell, indexes)
 	{
 		Relation	index = index_open(lfirst_oid(cell), lockmode);
-		Form_pg_index form = index->rd_index;
 
-		if (form->indisvalid && form->indnatts == 1 && form->indkey.values[0] == 1 &&
-			index->rd_rel->relam == BTREE_AM_OID && RelationGetIndexPredicate(index) == NIL)
+		if (is_key_index(index, ncolumns))
 		{
 			list_free(indexes);
 			return index;
@@ -274,7 +287,7 @@ cc_catalog_open_index(Relation rel, LOCKMODE lockmode)
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("table \"%s\" has no usable index on its first column",
+			 errmsg("table \"%s\" has no usable index on its first column or columns",
 					RelationGetRelationName(rel)),
 			 errhint("Restore it with REINDEX, or drop and create the extension again.")));
 	return NULL;				/* not reached */
@@ -288,7 +301,7 @@ void
 cc_reader_begin(TableReader *reader, const char *table, Snapshot snapshot)
 {
 	reader->rel = table_open(cc_catalog_relid(table), AccessShareLock);
-	reader->index = cc_catalog_open_index(reader->rel, AccessShareLock);
+	reader->index = cc_catalog_open_index(reader->rel, 1, AccessShareLock);
 	reader->snapshot = snapshot;
 	reader->scan = systable_beginscan_ordered(reader->rel, reader->index, snapshot, 0, NULL);
 }
@@ -388,19 +401,22 @@ cc_writer_end(RowWriter *writer)
 }
 
 /*
- * Insert one row into a table whose first column is an identity; values[0] is
- * filled in here.
+ * Insert one row into a table whose first column is an identity, of type bigint or
+ * int; values[0] is filled in here.  Returns the number.
  */
-void
+int64
 cc_catalog_insert_numbered(const char *table, int natts, Datum *values, bool *nulls)
 {
 	Relation	rel = table_open(cc_catalog_relid(table), RowExclusiveLock);
 	Oid			sequence = cc_identity_sequence(rel, 1);
 	RowWriter  *writer = cc_writer_begin(rel, natts);
+	int64		number = nextval_internal(sequence, false);
 
-	values[0] = Int64GetDatum(nextval_internal(sequence, false));
+	values[0] = TupleDescAttr(RelationGetDescr(rel), 0)->atttypid == INT4OID ?
+		Int32GetDatum((int32) number) : Int64GetDatum(number);
 	nulls[0] = false;
 	cc_writer_insert(writer, values, nulls);
 	cc_writer_end(writer);
 	table_close(rel, NoLock);
+	return number;
 }

@@ -36,7 +36,7 @@ extern bool cc_catalog_slots(Oid *tables);
 extern void cc_catalog_forget_slots(void);
 extern void cc_catalog_identity(Identity *identity);
 extern void cc_catalog_check_columns(Relation rel, int natts);
-extern Relation cc_catalog_open_index(Relation rel, LOCKMODE lockmode);
+extern Relation cc_catalog_open_index(Relation rel, int ncolumns, LOCKMODE lockmode);
 extern void cc_catalog_require_primary(void);
 
 /* reads one of our tables in the order of its first column */
@@ -58,6 +58,6 @@ typedef struct RowWriter RowWriter;
 extern RowWriter *cc_writer_begin(Relation rel, int natts);
 extern void cc_writer_insert(RowWriter *writer, const Datum *values, const bool *nulls);
 extern void cc_writer_end(RowWriter *writer);
-extern void cc_catalog_insert_numbered(const char *table, int natts, Datum *values, bool *nulls);
+extern int64 cc_catalog_insert_numbered(const char *table, int natts, Datum *values, bool *nulls);
 
 #endif							/* CLINICACHE_CATALOG_H */

@@ -22,6 +22,12 @@
 #define CC_TABLE_IDENTITY "identity"
 #define CC_TABLE_TENANT "tenant"
 #define CC_TABLE_SUBSCRIBER "subscriber"
+#define CC_TABLE_CLASS "class"
+#define CC_TABLE_SOURCE "counter_source"
+#define CC_TABLE_INVALID "counter_invalid"
+#define CC_TABLE_FOLD "counter_fold"
+#define CC_TABLE_BATCH "counter_batch"
+#define CC_TABLE_CELL "counter_cell"
 
 /* children of the invalidation log, see invalidation_log.c */
 #define CC_LOG_SLOTS 8

@@ -14,6 +14,8 @@
 #include "tracker.h"
 
 #include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "counter.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
@@ -313,19 +315,122 @@ compile_tag(Compiler *compiler, TrackedTag *tag, JsonbValue *value)
 static void
 compile_deleted(Compiler *compiler, Jsonb *config)
 {
+	Tracker    *tracker = compiler->tracker;
 	JsonbValue *deleted = get_field(config, "deleted");
+	SourceColumn *source;
 
 	if (deleted == NULL)
 		return;
 	if (deleted->type == jbvBinary && JsonContainerIsObject(deleted->val.binary.data))
 	{
-		deleted = get_field(JsonbValueToJsonb(deleted), "column");
+		Jsonb	   *object = JsonbValueToJsonb(deleted);
+
+		deleted = get_field(object, "column");
 		if (deleted == NULL)
 			config_error("\"deleted\" names no column");
+		tracker->deleted_kind = DELETED_VALUES;
+		tracker->deleted_values = get_strings(get_field(object, "values"), "values");
 	}
-	compiler->tracker->always =
-		add_ref_attnos(compiler->tracker, compiler->tracker->always,
-					   make_ref(compiler, as_string(deleted, "deleted")));
+	tracker->deleted = make_ref(compiler, as_string(deleted, "deleted"));
+	tracker->always = add_ref_attnos(tracker, tracker->always, tracker->deleted);
+	if (tracker->deleted->nsources != 1)
+		config_error("\"deleted\" has to be one column");
+	source = &tracker->sources[tracker->deleted->sources[0]];
+	if (tracker->deleted_kind != DELETED_VALUES)
+		tracker->deleted_kind = source->type.typid == BOOLOID ? DELETED_TRUE : DELETED_NOT_NULL;
+}
+
+static ValueRef *
+counter_ref(Compiler *compiler, CounterRule *rule, Jsonb *json, const char *key)
+{
+	JsonbValue *name = get_field(json, key);
+	ValueRef   *ref;
+
+	if (name == NULL)
+		return NULL;
+	ref = make_ref(compiler, as_string(name, key));
+	rule->watch = add_ref_attnos(compiler->tracker, rule->watch, ref);
+	return ref;
+}
+
+static void
+check_counter_types(Compiler *compiler, const CounterRule *rule)
+{
+	SourceColumn *sources = compiler->tracker->sources;
+
+	for (int i = 0; rule->day && i < rule->day->nsources; i++)
+		if (!cc_value_type_has_day(&sources[rule->day->sources[i]].type))
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("counter \"%s\" takes its day from column \"%s\", which is not a "
+							"date or timestamp", rule->name,
+							sources[rule->day->sources[i]].name)));
+	for (int i = 0; rule->sum && i < rule->sum->nsources; i++)
+		if (!cc_counter_can_sum(&sources[rule->sum->sources[i]].type))
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("counter \"%s\" sums column \"%s\", which is not a number",
+							rule->name, sources[rule->sum->sources[i]].name)));
+}
+
+static void
+compile_counter(Compiler *compiler, CounterRule *rule, JsonbValue *value)
+{
+	Jsonb	   *json;
+	Jsonb	   *by;
+	JsonbValue *name;
+	JsonbIterator *iterator;
+	JsonbValue	key;
+	JsonbIteratorToken token;
+
+	if (value->type != jbvBinary || !JsonContainerIsObject(value->val.binary.data))
+		config_error("each of \"counters\" has to be an object");
+	json = JsonbValueToJsonb(value);
+	name = get_field(json, "counter");
+	by = get_object(json, "by");
+	if (name == NULL || by == NULL)
+		config_error("one of \"counters\" lacks \"counter\" or \"by\"");
+	rule->name = as_string(name, "counter");
+	iterator = JsonbIteratorInit(&by->root);
+	while ((token = JsonbIteratorNext(&iterator, &key, true)) != WJB_DONE)
+	{
+		if (token != WJB_KEY)
+			continue;
+		if (rule->ndimensions == COUNTER_MAX_DIMENSIONS)
+			config_error("a counter has too many dimensions");
+		rule->dimensions[rule->ndimensions] = as_string(&key, "by");
+		rule->keys[rule->ndimensions] =
+			counter_ref(compiler, rule, by, rule->dimensions[rule->ndimensions]);
+		if (rule->keys[rule->ndimensions] != NULL)
+			rule->ndimensions++;
+	}
+	rule->day = counter_ref(compiler, rule, json, "day");
+	rule->class = counter_ref(compiler, rule, json, "class");
+	rule->sum = counter_ref(compiler, rule, json, "sum");
+	check_counter_types(compiler, rule);
+	rule->watch = add_ref_attnos(compiler->tracker, rule->watch, compiler->tracker->tenant);
+	rule->watch = add_ref_attnos(compiler->tracker, rule->watch, compiler->tracker->deleted);
+}
+
+/* Counters; all columns are compared then, to tell which contributions change. */
+static void
+compile_counters(Compiler *compiler, Jsonb *config)
+{
+	Tracker    *tracker = compiler->tracker;
+	JsonbValue *counters = get_field(config, "counters");
+	int			count;
+
+	if (counters == NULL)
+		return;
+	if (counters->type != jbvBinary || !JsonContainerIsArray(counters->val.binary.data))
+		config_error("\"counters\" has to be an array");
+	count = JsonContainerSize(counters->val.binary.data);
+	tracker->counters = palloc0(sizeof(CounterRule) * Max(1, count));
+	for (int i = 0; i < count; i++)
+		compile_counter(compiler, &tracker->counters[i],
+						getIthJsonbValueFromContainer(counters->val.binary.data, i));
+	tracker->ncounters = count;
+	tracker->selective |= count > 0;
 }
 
 /*
@@ -357,6 +462,9 @@ compile_compared(Compiler *compiler, Jsonb *config)
 	}
 	while ((attno = bms_next_member(tracker->always, attno)) >= 0)
 		tracker->compared[attno] = true;
+	for (int i = 0; i < tracker->ncounters; i++)
+		for (attno = -1; (attno = bms_next_member(tracker->counters[i].watch, attno)) >= 0;)
+			tracker->compared[attno] = true;
 }
 
 /* The sources that a tag is made of, as a set of their indexes. */
@@ -498,6 +606,7 @@ cc_config_compile(Relation rel, Jsonb *config, MemoryContext context)
 		tracker->always = add_ref_attnos(tracker, tracker->always, tracker->tenant);
 	}
 	compile_deleted(&compiler, config);
+	compile_counters(&compiler, config);
 
 	tags = get_field(config, "tags");
 	if (tags == NULL || tags->type != jbvBinary || !JsonContainerIsArray(tags->val.binary.data))

@@ -58,23 +58,6 @@ prepare_scratch(void)
 	MemoryContextSwitchTo(old);
 }
 
-/* The first source of a placeholder that is not null; NULL if all are. */
-static SourceColumn *
-find_value(Tracker *tracker, const ValueRef *ref, const RowImage *row, Datum *value)
-{
-	for (int i = 0; i < ref->nsources; i++)
-	{
-		SourceColumn *source = &tracker->sources[ref->sources[i]];
-
-		if (!row->nulls[source->attno - 1])
-		{
-			*value = row->values[source->attno - 1];
-			return source;
-		}
-	}
-	return NULL;
-}
-
 /* Whose row is it?  NULL: nobody's; else good until "scratch" is used again. */
 static const char *
 find_tenant(Tracker *tracker, const RowImage *row, int *len)
@@ -91,7 +74,7 @@ find_tenant(Tracker *tracker, const RowImage *row, int *len)
 		*len = ref->constant_len;
 		return ref->constant;
 	}
-	if ((source = find_value(tracker, ref, row, &value)) == NULL)
+	if ((source = cc_find_value(tracker, ref, row->values, row->nulls, &value)) == NULL)
 		return NULL;
 	resetStringInfo(&scratch);
 	cc_value_append(&scratch, &source->type, value);
@@ -137,7 +120,7 @@ get_local(Tracker *tracker, const ValueRef *ref, RowImage *row, bool *is_null)
 	*is_null = false;
 	if (row->local_of == ref)
 		return true;
-	source = find_value(tracker, ref, row, &value);
+	source = cc_find_value(tracker, ref, row->values, row->nulls, &value);
 	if (source == NULL)
 	{
 		*is_null = true;
@@ -171,7 +154,8 @@ in_window(Tracker *tracker, TrackedTag *tag, RowImage *row)
 	if (tag->clock && !TIMESTAMP_NOT_FINITE(time))
 	{
 		Datum		value;
-		SourceColumn *source = find_value(tracker, tag->clock, row, &value);
+		SourceColumn *source = cc_find_value(tracker, tag->clock, row->values,
+											row->nulls, &value);
 		int64		usecs;
 
 		/* the date column's own time of day says nothing then */
@@ -221,7 +205,7 @@ render_part(Tracker *tracker, TagPart *part, const ValueRef *ref, RowImage *row)
 		appendBinaryStringInfo(target, ref->constant, ref->constant_len);
 	else
 	{
-		source = find_value(tracker, ref, row, &value);
+		source = cc_find_value(tracker, ref, row->values, row->nulls, &value);
 		if (source == NULL)
 			return RENDERED_NULL;
 		cc_value_append(target, &source->type, value);

@@ -22,6 +22,7 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
+#include "deltas.h"
 #include "invalidation_log.h"
 #include "mb/pg_wchar.h"
 #include "nodes/pg_list.h"
@@ -368,6 +369,75 @@ spill_level(PendingSet *set)
 	MemoryContextDelete(work);
 }
 
+/* Append a record of deltas only, which nobody has to deliver. */
+static void
+write_deltas_record(bytea *deltas, void *arg)
+{
+	LogRecord	record = {.delivered = true,.deltas = deltas};
+
+	cc_log_append(arg, &record);
+	records_written++;
+}
+
+/*
+ * Write what this transaction does to counters, all of it or the innermost
+ * subtransaction's part, in records without tags.  Tenants may be mixed, so they
+ * are nobody's.
+ */
+static void
+write_deltas(bool all)
+{
+	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "clinicache deltas",
+											   ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(work);
+	LogWriter  *writer = cc_log_begin_write();
+
+	if (writer)
+	{
+		if (all)
+			cc_deltas_write(write_deltas_record, writer);
+		else
+			cc_deltas_write_level(write_deltas_record, writer);
+		cc_log_end_write(writer);
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(work);
+}
+
+/* The innermost subtransaction does too much to counters: write its part now, within it. */
+void
+cc_flush_spill_deltas(void)
+{
+	write_deltas(false);
+}
+
+static void
+flush_deltas(void)
+{
+	cc_push_snapshot_for_insert();
+	write_deltas(true);
+	cc_pop_snapshot_for_insert();
+	cc_deltas_clear();
+}
+
+/* A change made by another extension after our part of the commit: write it at once. */
+void
+cc_flush_late_deltas(void)
+{
+	if (unlikely(flushed) && !cc_deltas_are_none())
+		flush_deltas();
+}
+
+/* The few deltas of a transaction that go into its only record. */
+static void
+take_deltas(bytea *deltas, void *arg)
+{
+	LogRecord  *record = arg;
+
+	Assert(record->deltas == NULL);
+	record->deltas = deltas;
+}
+
 /* A message for the committing session to send; NULL: it does not deliver. */
 static MessageBuilder *
 begin_message(bool notify)
@@ -395,6 +465,11 @@ flush_buffer(bool notify)
 	LogWriter  *writer;
 
 	fill_record(&record, tenant, tags, ntags, prefixes, nprefixes, message);
+	if (cc_deltas_are_of(tenant->text, tenant->len))
+	{
+		cc_deltas_write(take_deltas, &record);
+		cc_deltas_clear();
+	}
 	cc_push_snapshot_for_insert();
 	writer = cc_log_begin_write();
 	if (writer)
@@ -467,6 +542,8 @@ xact_callback(XactEvent event, void *arg)
 				flush_set(event == XACT_EVENT_PRE_COMMIT);
 			else if (!cc_buffer_is_empty())
 				flush_buffer(event == XACT_EVENT_PRE_COMMIT);
+			if (!cc_deltas_are_none())
+				flush_deltas();
 			pending = NULL;
 			cc_buffer_clear();
 			flushed = true;
@@ -477,6 +554,7 @@ xact_callback(XactEvent event, void *arg)
 			/* the memory goes with TopTransactionContext */
 			pending = NULL;
 			cc_buffer_clear();
+			cc_deltas_clear();
 			spilled = flushed = false;
 			/* by now others see the records; those of a prepared transaction, utility.c */
 			wake = event == XACT_EVENT_COMMIT && records_left > 0 && cc_delivery != DELIVERY_LOG;
@@ -502,12 +580,14 @@ subxact_callback(SubXactEvent event, SubTransactionId mine, SubTransactionId par
 	if (event == SUBXACT_EVENT_COMMIT_SUB)
 	{
 		cc_buffer_subcommit(nest);
+		cc_deltas_subcommit(nest);
 		if (pending)
 			cc_pending_subcommit(pending, nest);
 	}
 	else if (event == SUBXACT_EVENT_ABORT_SUB)
 	{
 		cc_buffer_subabort(nest);
+		cc_deltas_subabort(nest);
 		if (pending)
 			cc_pending_subabort(pending, nest);
 	}

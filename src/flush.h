@@ -11,6 +11,8 @@
 #include "pending.h"
 
 extern void cc_flush_init(void);
+extern void cc_flush_spill_deltas(void);
+extern void cc_flush_late_deltas(void);
 
 /* may tags go to the buffer (tag_buffer.h) instead of the set? */
 extern bool cc_flush_buffers(void);

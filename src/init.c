@@ -7,6 +7,8 @@
  */
 #include "clinicache.h"
 
+#include "class_label.h"
+#include "counter_scan.h"
 #include "flush.h"
 #include "invalidation_log.h"
 #include "miscadmin.h"
@@ -31,6 +33,8 @@ _PG_init(void)
 	cc_tenant_zone_init();
 	cc_log_init();
 	cc_flush_init();
+	cc_class_init();
+	cc_scan_init();
 	/* pg_upgrade counts on it that nobody writes behind its back */
 	if (process_shared_preload_libraries_in_progress && !IsBinaryUpgrade)
 	{

@@ -177,6 +177,8 @@ cc_log_append(LogWriter *writer, const LogRecord *record)
 	}
 	if (record->prefixes != NULL)
 		set_value(values, nulls, Anum_log_prefixes, PointerGetDatum(record->prefixes));
+	if (record->deltas != NULL)
+		set_value(values, nulls, Anum_log_deltas, PointerGetDatum(record->deltas));
 	cc_writer_insert(writer->rows, values, nulls);
 }
 

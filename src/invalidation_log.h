@@ -24,6 +24,7 @@ typedef struct LogRecord
 	ArrayType  *tags;			/* text[], NULL: none */
 	const char *profiles;		/* each with its number of tags: "seconds:15,hours:1" */
 	ArrayType  *prefixes;		/* text[], NULL: none */
+	bytea	   *deltas;			/* of counters, packed; NULL: none */
 	bool		delivered;
 } LogRecord;
 

@@ -59,6 +59,10 @@ typedef struct LogScan
 	const LogScanFilter *filter;
 	MessageBuilder *builder;
 	FullTransactionId own;		/* invalid: none */
+	DeltasVisit visit;			/* set: the scan is for deltas, not for tags */
+	void	   *arg;
+	const char *tenant;			/* whose deltas, and those of nobody; NULL: all */
+	int			tenant_len;
 	MemoryContext row_context;	/* reset per row */
 } LogScan;
 
@@ -168,12 +172,50 @@ record_counts(LogScan *scan, TupleTableSlot *slot)
 	return true;
 }
 
+/* May the record have deltas that are wanted?  Looks at no more than it has to. */
+static bool
+deltas_count(LogScan *scan, TupleTableSlot *slot)
+{
+	FullTransactionId xid;
+
+	slot_getsomeattrs(slot, Anum_log_tenant);
+	xid = DatumGetFullTransactionId(slot->tts_values[Anum_log_xid - 1]);
+	if ((scan->since && cc_position_sees(scan->since, xid)) ||
+		(FullTransactionIdIsValid(scan->own) && FullTransactionIdEquals(xid, scan->own)))
+		return false;
+	scan->counts.records++;
+	if (scan->tenant && !slot->tts_isnull[Anum_log_tenant - 1])
+	{
+		text	   *tenant = DatumGetTextPP(slot->tts_values[Anum_log_tenant - 1]);
+
+		if (VARSIZE_ANY_EXHDR(tenant) != scan->tenant_len ||
+			memcmp(VARDATA_ANY(tenant), scan->tenant, scan->tenant_len) != 0)
+			return false;
+	}
+	slot_getsomeattrs(slot, Anum_log_deltas);
+	return !slot->tts_isnull[Anum_log_deltas - 1];
+}
+
+static void
+read_record(LogScan *scan, TupleTableSlot *slot)
+{
+	if (scan->visit)
+	{
+		if (deltas_count(scan, slot))
+			scan->visit(DatumGetByteaPP(slot->tts_values[Anum_log_deltas - 1]), scan->arg);
+		return;
+	}
+	slot_getsomeattrs(slot, scan->filter->only_undelivered ? Anum_log_delivered :
+					  Anum_log_prefixes);
+	if (record_counts(scan, slot))
+		add_record(scan, slot);
+}
+
 /* Run the index scan for one key; false: the message is a reset already, stop. */
 static bool
 scan_key(LogScan *scan, IndexScanDesc index_scan, TupleTableSlot *slot,
 		 FullTransactionId xid, StrategyNumber strategy)
 {
-	int			wanted = scan->filter->only_undelivered ? Anum_log_delivered : Anum_log_prefixes;
 	MemoryContext old;
 	ScanKeyData key;
 
@@ -184,13 +226,11 @@ scan_key(LogScan *scan, IndexScanDesc index_scan, TupleTableSlot *slot,
 	while (index_getnext_slot(index_scan, ForwardScanDirection, slot))
 	{
 		CHECK_FOR_INTERRUPTS();
-		slot_getsomeattrs(slot, wanted);
 		old = MemoryContextSwitchTo(scan->row_context);
-		if (record_counts(scan, slot))
-			add_record(scan, slot);
+		read_record(scan, slot);
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(scan->row_context);
-		if (cc_message_is_reset(scan->builder))
+		if (scan->builder && cc_message_is_reset(scan->builder))
 			return false;
 	}
 	return true;
@@ -211,7 +251,7 @@ scan_slot(LogScan *scan, Oid table, Snapshot snapshot)
 		table_close(rel, AccessShareLock);
 		return true;
 	}
-	index = cc_catalog_open_index(rel, AccessShareLock);
+	index = cc_catalog_open_index(rel, 1, AccessShareLock);
 	slot = table_slot_create(rel, NULL);
 	index_scan = cc_index_beginscan(rel, index, snapshot, 1);
 	for (int i = 0; go_on && i < scan->nlookups; i++)
@@ -243,6 +283,24 @@ plan_range(LogScan *scan, const Position *since)
 	}
 }
 
+static void
+run(LogScan *scan, const Position *since, Snapshot snapshot)
+{
+	Oid			tables[CC_LOG_SLOTS];
+
+	if (!cc_catalog_slots(tables))
+		return;
+	plan_range(scan, since);
+	scan->row_context = AllocSetContextCreate(CurrentMemoryContext, "clinicache log row",
+											  ALLOCSET_DEFAULT_SIZES);
+	for (int i = 0; i < CC_LOG_SLOTS; i++)
+	{
+		if (!scan_slot(scan, tables[i], snapshot))
+			break;
+	}
+	MemoryContextDelete(scan->row_context);
+}
+
 /*
  * Add to the builder what committed after "since" (NULL: ever) and is visible
  * in "snapshot".  The caller checks the floor before and after.
@@ -251,22 +309,27 @@ LogScanCounts
 cc_log_scan(const Position *since, Snapshot snapshot,
 			const LogScanFilter *filter, MessageBuilder *builder)
 {
-	Oid			tables[CC_LOG_SLOTS];
-	LogScan		scan = {0};
+	LogScan		scan = {.filter = filter,.builder = builder,.own = GetTopFullTransactionIdIfAny()};
 
-	if (!cc_catalog_slots(tables))
-		return scan.counts;
-	plan_range(&scan, since);
-	scan.filter = filter;
-	scan.builder = builder;
-	scan.own = GetTopFullTransactionIdIfAny();
-	scan.row_context = AllocSetContextCreate(CurrentMemoryContext, "clinicache log row",
-											 ALLOCSET_DEFAULT_SIZES);
-	for (int i = 0; i < CC_LOG_SLOTS; i++)
-	{
-		if (!scan_slot(&scan, tables[i], snapshot))
-			break;
-	}
-	MemoryContextDelete(scan.row_context);
+	run(&scan, since, snapshot);
 	return scan.counts;
+}
+
+/*
+ * Call "visit", in a context that is reset soon, for the deltas of records not
+ * visible at "since" (NULL: all) and visible in "snapshot": of one tenant and of
+ * nobody, or of all (NULL).  "own": what this transaction wrote early counts too.
+ * Returns how many records there were.
+ */
+uint64
+cc_log_scan_deltas(const Position *since, Snapshot snapshot, const char *tenant, int tenant_len,
+				   bool own, DeltasVisit visit, void *arg)
+{
+	LogScan		scan = {.visit = visit,.arg = arg,.tenant = tenant,.tenant_len = tenant_len};
+
+	if (!own)
+		scan.own = GetTopFullTransactionIdIfAny();
+
+	run(&scan, since, snapshot);
+	return scan.counts.records;
 }

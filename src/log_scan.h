@@ -43,6 +43,12 @@ typedef struct LogScanCounts
 	uint64		tags;			/* in all records together; prefixes too */
 } LogScanCounts;
 
+/* is given what a record does to counters */
+typedef void (*DeltasVisit) (bytea *deltas, void *arg);
+
+extern uint64 cc_log_scan_deltas(const Position *since, Snapshot snapshot,
+								 const char *tenant, int tenant_len, bool own,
+								 DeltasVisit visit, void *arg);
 extern LogScanCounts cc_log_scan(const Position *since, Snapshot snapshot,
 								 const LogScanFilter *filter, MessageBuilder *builder);
 

@@ -199,7 +199,7 @@ static bool
 inspect_slot(SlotState *state, const Position *limit)
 {
 	Relation	rel = table_open(state->table, AccessShareLock);
-	Relation	index = cc_catalog_open_index(rel, AccessShareLock);
+	Relation	index = cc_catalog_open_index(rel, 1, AccessShareLock);
 	bool		result;
 
 	/* vacuum may have shortened the table to nothing, but never does so to an index */
@@ -315,7 +315,7 @@ truncate_taken(Emptying *emptying)
  * Empty the slots whose time has come; returns how many.  First what is past
  * retention.  If the log is still larger than clinicache.log_max_size, what
  * live subscribers have had; and if that is not enough, whatever is oldest, which
- * resets every subscriber.
+ * resets every subscriber.  Nothing goes that counters still need.
  */
 int
 cc_slots_empty(const SlotLimits *limits)
@@ -329,7 +329,12 @@ cc_slots_empty(const SlotLimits *limits)
 		floor = limits->expired;
 	if (limits->delivered != NULL && take_slots(&emptying, limits->delivered, max_size))
 		floor = limits->delivered;
-	if (take_slots(&emptying, NULL, max_size))
+	if (limits->counted)
+	{
+		if (limits->folded != NULL && take_slots(&emptying, limits->folded, max_size))
+			floor = limits->folded;
+	}
+	else if (take_slots(&emptying, NULL, max_size))
 	{
 		/* after the locks: it shows all that these slots hold; not shortened, or it would not */
 		Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());

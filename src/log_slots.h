@@ -19,6 +19,8 @@ typedef struct SlotLimits
 {
 	const Position *expired;	/* past retention, and delivered */
 	const Position *delivered;	/* delivered: may go when the log is too large */
+	bool		counted;		/* there are counters: what is not folded has to stay */
+	const Position *folded;		/* NULL: nothing was folded yet */
 } SlotLimits;
 
 extern int	cc_slots_empty(const SlotLimits *limits);

@@ -4,6 +4,7 @@
  *		Upkeep, called by the procedure maintain() and by the worker.
  *
  *		maintain_deliver()  what nobody delivered ─▶ delivery.c ─▶ history row
+ *		maintain_fold()     fold.c
  *		maintain_empty()    position of retention ago ─▶ slots all visible there
  *
  * Both take the history's lock (history.c).
@@ -13,9 +14,12 @@
 #include "clinicache.h"
 
 #include "catalog.h"
+#include "counter_source.h"
 #include "delivery.h"
+#include "fold.h"
 #include "history.h"
 #include "log_slots.h"
+#include "miscadmin.h"
 #include "notify.h"
 #include "position.h"
 #include "shared.h"
@@ -68,6 +72,39 @@ own_position(const HistoryRow *row, const char *epoch)
 }
 
 /*
+ * Counters need what was not folded: the later of the two does not count.  NULL if
+ * that can not be told.
+ */
+static const Position *
+not_after_fold(const Position *position, const SlotLimits *limits)
+{
+	if (position == NULL || !limits->counted)
+		return position;
+	if (limits->folded == NULL)
+		return NULL;
+	if (cc_position_includes(limits->folded, position))
+		return position;
+	return cc_position_includes(position, limits->folded) ? limits->folded : NULL;
+}
+
+static void
+find_folded(SlotLimits *limits, Snapshot snapshot, const Identity *identity)
+{
+	FoldState	state;
+
+	limits->counted = cc_sources_load(snapshot) != NIL;
+	if (!limits->counted)
+		return;
+	cc_fold_state(&state, snapshot);
+	if (state.since == NULL)
+		return;
+	/* as a floor it has to tell whose it is */
+	memcpy(state.since->epoch, identity->epoch, CC_EPOCH_SIZE);
+	state.since->dboid = MyDatabaseId;
+	limits->folded = state.since;
+}
+
+/*
  * Up to where may slots go?  Records that are still to be delivered stay, unless
  * nobody delivers (mode log).
  */
@@ -83,15 +120,17 @@ find_limits(SlotLimits *limits, Snapshot snapshot)
 
 	memset(limits, 0, sizeof(SlotLimits));
 	cc_catalog_identity(&identity);
+	find_folded(limits, snapshot, &identity);
 	if (!cc_history_newest(&newest, snapshot, delivers))
 		return;
-	limits->delivered = own_position(&newest, identity.epoch);
+	limits->delivered = not_after_fold(own_position(&newest, identity.epoch), limits);
 	if (limits->delivered == NULL || !cc_history_newest_before(&expired, snapshot, expiry))
 		return;
 	limits->expired = own_position(&expired, identity.epoch);
 	/* delivery is behind: the floor must not pass it, or it would have to reset */
 	if (limits->expired != NULL && cc_position_includes(limits->expired, limits->delivered))
 		limits->expired = limits->delivered;
+	limits->expired = not_after_fold(limits->expired, limits);
 	if (!cc_history_newest(&delivered, snapshot, true))
 		delivered.id = 0;
 	cc_history_trim(snapshot, expired.id, delivered.id);

@@ -17,6 +17,8 @@
 
 #include "access/xact.h"
 #include "commands/trigger.h"
+#include "counter.h"
+#include "counter_source.h"
 #include "executor/tuptable.h"
 #include "flush.h"
 #include "replication/logicalworker.h"
@@ -58,6 +60,7 @@ handle_broken(Tracker *tracker, Relation rel, PendingSet *set)
 	cc_pending_add_prefix(set, cc_pending_tenant(set, NULL, 0),
 						  cc_pending_profile(CC_PROFILE_DEFAULT, CC_PROFILE_DEFAULT_SECONDS),
 						  "", 0);
+	cc_counter_distrust(tracker->distrusted);
 }
 
 /* Into the buffer while that will do, else into the pending set. */
@@ -69,11 +72,15 @@ emit_change(Tracker *tracker, TupleDesc desc, TupleTableSlot *old_slot, TupleTab
 	Datum	   *new_values = new_slot ? new_slot->tts_values : NULL;
 	bool	   *new_nulls = new_slot ? new_slot->tts_isnull : NULL;
 
-	if (cc_flush_buffers() &&
-		cc_emit_buffered(tracker, desc, old_values, old_nulls, new_values, new_nulls))
-		return;
-	cc_emit_change(tracker, cc_flush_pending(), desc,
-				   old_values, old_nulls, new_values, new_nulls);
+	if (!cc_flush_buffers() ||
+		!cc_emit_buffered(tracker, desc, old_values, old_nulls, new_values, new_nulls))
+		cc_emit_change(tracker, cc_flush_pending(), desc,
+					   old_values, old_nulls, new_values, new_nulls);
+	if (tracker->counting)
+	{
+		cc_counter_change(tracker, old_values, old_nulls, new_values, new_nulls);
+		cc_flush_late_deltas();
+	}
 }
 
 /*
@@ -143,7 +150,10 @@ clinicache_truncate_change(PG_FUNCTION_ARGS)
 	if (tracker->broken)
 		handle_broken(tracker, trigdata->tg_relation, cc_flush_pending());
 	else
+	{
 		cc_emit_all_prefixes(tracker, cc_flush_pending());
+		cc_sources_truncated(trigdata->tg_relation);
+	}
 	return PointerGetDatum(NULL);
 }
 

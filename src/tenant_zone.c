@@ -162,23 +162,23 @@ get_default_zone(void)
 }
 
 /*
- * The zone of a tenant (NULL, or one without an entry: clinicache.timezone).
- * The answer is good until the next call.  Reads the table only when it was
- * changed since the last call.
+ * The zone that clinicache.tenant gives a tenant (NULL: no tenant), or NULL.  The
+ * answer is good until the next call.  Reads the table only when it was changed
+ * since the last call.
  */
 TenantZone *
-cc_tenant_zone(const char *tenant, int len)
+cc_tenant_own_zone(const char *tenant, int len)
 {
 	TenantEntry *entry;
 	char		key[NAMEDATALEN * 2];
 	char	   *lookup = key;
 
 	if (tenant == NULL)
-		return get_default_zone();
+		return NULL;
 	if (zone_loaded != zone_invalidations || (zone_of_parallel && !IsInParallelMode()))
 		load_zones();
 	if (zone_cache->members == 0)
-		return get_default_zone();
+		return NULL;
 	if (len < (int) sizeof(key))
 	{
 		memcpy(key, tenant, len);
@@ -187,7 +187,16 @@ cc_tenant_zone(const char *tenant, int len)
 	else
 		lookup = pnstrdup(tenant, len);
 	entry = tenantcache_lookup(zone_cache, lookup);
-	return entry ? &entry->zone : get_default_zone();
+	return entry ? &entry->zone : NULL;
+}
+
+/* The same, and clinicache.timezone where there is none. */
+TenantZone *
+cc_tenant_zone(const char *tenant, int len)
+{
+	TenantZone *zone = cc_tenant_own_zone(tenant, len);
+
+	return zone ? zone : get_default_zone();
 }
 
 /* Point a TenantZone at a time zone; nothing is known of its offset yet. */

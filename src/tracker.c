@@ -22,6 +22,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
+#include "counter_source.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
@@ -128,6 +129,7 @@ compile(Relation rel, Trigger *trigger)
 	old = MemoryContextSwitchTo(context);
 	config = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(trigger->tgargs[0])));
 	tracker = cc_config_compile(rel, config, context);
+	cc_sources_assign(tracker, RelationGetRelid(rel));
 	MemoryContextSwitchTo(old);
 	return tracker;
 }
@@ -185,6 +187,7 @@ compile_safely(Relation rel, Trigger *trigger)
 			error->sqlerrcode == ERRCODE_OUT_OF_MEMORY)
 			ReThrowError(error);
 		tracker = make_broken(rel, error);
+		cc_sources_assign(tracker, RelationGetRelid(rel));
 	}
 	PG_END_TRY();
 	return tracker;

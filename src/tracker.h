@@ -12,6 +12,7 @@
 #include "access/tupdesc.h"
 #include "commands/trigger.h"
 #include "nodes/bitmapset.h"
+#include "nodes/pg_list.h"
 #include "pending.h"
 #include "table_stats.h"
 #include "tag_template.h"
@@ -58,6 +59,32 @@ typedef struct TrackedTag
 	ValueRef   *clock;			/* time of day beside it, or NULL */
 	Bitmapset  *watch;			/* attnos whose change counts; NULL: any but ignored ones */
 } TrackedTag;
+
+/* how a row says that it is deleted, softly */
+typedef enum DeletedKind
+{
+	DELETED_NEVER,
+	DELETED_TRUE,				/* a boolean */
+	DELETED_NOT_NULL,			/* a date or timestamp */
+	DELETED_VALUES				/* its text is one of some */
+} DeletedKind;
+
+/* what each row adds to a counter; see counter.c */
+#define COUNTER_MAX_DIMENSIONS 8
+
+typedef struct CounterRule
+{
+	char	   *name;
+	int32		id;				/* counter_source.id; 0: nobody counts it */
+	TenantZone	zone;			/* of tenants without one of their own */
+	int			ndimensions;
+	char	   *dimensions[COUNTER_MAX_DIMENSIONS];
+	ValueRef   *keys[COUNTER_MAX_DIMENSIONS];
+	ValueRef   *day;			/* these three may be NULL */
+	ValueRef   *class;
+	ValueRef   *sum;
+	Bitmapset  *watch;			/* attnos that the contribution is made of */
+} CounterRule;
 
 /*
  * Tags that read the same sources and watch the same columns: they fire
@@ -117,12 +144,41 @@ typedef struct Tracker
 	int			natts;
 	bool		selective;		/* some tag watches particular columns only */
 
+	int			ncounters;
+	CounterRule *counters;
+	bool		counting;		/* some counter has an id */
+	List	   *distrusted;		/* of a broken tracker: ids that it can not count for */
+	ValueRef   *deleted;
+	DeletedKind deleted_kind;
+	List	   *deleted_values; /* of char * */
+
 	TableStats *stats;			/* NULL: of a dry run */
 	int			ntags;
 	TrackedTag *tags;			/* ordered by group */
 	int			ngroups;
 	TagGroup   *groups;
 } Tracker;
+
+/*
+ * The first source of a placeholder that is not null; NULL if all are, or if it
+ * is a constant.
+ */
+static inline SourceColumn *
+cc_find_value(Tracker *tracker, const ValueRef *ref, const Datum *values, const bool *nulls,
+			  Datum *value)
+{
+	for (int i = 0; i < ref->nsources; i++)
+	{
+		SourceColumn *source = &tracker->sources[ref->sources[i]];
+
+		if (!nulls[source->attno - 1])
+		{
+			*value = values[source->attno - 1];
+			return source;
+		}
+	}
+	return NULL;
+}
 
 /* config.c */
 extern Tracker *cc_config_compile(Relation rel, Jsonb *config, MemoryContext context);

@@ -49,7 +49,7 @@ COMMENT ON COLUMN clinicache.entity.tables IS 'Names by which a table is recogni
 COMMENT ON COLUMN clinicache.entity.tenant IS 'Logical column that holds the tenant (the clinic); null for what tenants share';
 COMMENT ON COLUMN clinicache.entity.columns IS 'Object: logical column to the array of candidate names, in order of preference after the name itself';
 COMMENT ON COLUMN clinicache.entity.tags IS 'Array of templates: [template, profile] or an object with tag, profile, window, time, edge, columns';
-COMMENT ON COLUMN clinicache.entity.counters IS 'Array of counters; kept for a later version, not used yet';
+COMMENT ON COLUMN clinicache.entity.counters IS 'Array of counters: {"counter": name, "by": {dimension: logical column}, "day": ..., "class": ..., "sum": ...}';
 COMMENT ON COLUMN clinicache.entity.builtin IS 'True for rows that came with the extension: not dumped, not to be changed';
 
 CREATE TABLE clinicache.alias (
@@ -189,7 +189,7 @@ CREATE TABLE clinicache.invalidation_log (
   tags      text[],
   profiles  text,
   prefixes  text[],
-  deltas    jsonb,
+  deltas    bytea,
   delivered boolean     NOT NULL DEFAULT false
 );
 COMMENT ON TABLE  clinicache.invalidation_log IS 'Change records: what a transaction changed for one tenant. Parent of the time slots, itself empty';
@@ -200,7 +200,7 @@ COMMENT ON COLUMN clinicache.invalidation_log.origin IS 'Who and what: applicati
 COMMENT ON COLUMN clinicache.invalidation_log.tags IS 'Tags to drop, ordered by profile';
 COMMENT ON COLUMN clinicache.invalidation_log.profiles IS 'Profiles of the tags, in order, each with the number of consecutive tags that have it: seconds:15,hours:1';
 COMMENT ON COLUMN clinicache.invalidation_log.prefixes IS 'Prefixes to drop; the empty prefix means everything';
-COMMENT ON COLUMN clinicache.invalidation_log.deltas IS 'Counter deltas; kept for a later version';
+COMMENT ON COLUMN clinicache.invalidation_log.deltas IS 'What the transaction does to counters, packed; see clinicache.counter_source';
 COMMENT ON COLUMN clinicache.invalidation_log.delivered IS 'True when the committing backend sent the record itself; what it did not, maintain() or the worker sends';
 
 -- Rows are inserted, never changed, and go by emptying a slot: autovacuum would read and write all of them for nothing.

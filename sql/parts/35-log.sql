@@ -26,6 +26,16 @@ AS 'MODULE_PATHNAME', 'clinicache_maintain_empty' LANGUAGE C VOLATILE PARALLEL U
 COMMENT ON FUNCTION clinicache.maintain_empty() IS
   'Part of maintain(): empties slots of the log that are past retention or beyond log_max_size; returns how many';
 
+CREATE FUNCTION clinicache.maintain_fold() RETURNS bigint
+AS 'MODULE_PATHNAME', 'clinicache_maintain_fold' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION clinicache.maintain_fold() IS
+  'Part of maintain(): folds the counter deltas of committed transactions into clinicache.counter_cell; returns how many change records it read, -1 when another session is folding';
+
+CREATE FUNCTION clinicache.maintain_counters() RETURNS void
+AS 'MODULE_PATHNAME', 'clinicache_maintain_counters' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION clinicache.maintain_counters() IS
+  'Part of maintain(): removes the cells of counters that are no more, and the counters of dropped tables';
+
 -- Profiles are cached in every backend; the function only announces that its table was changed.
 CREATE TRIGGER profile_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON clinicache.profile
   FOR EACH STATEMENT EXECUTE FUNCTION clinicache.tenant_changed();
@@ -35,3 +45,8 @@ COMMENT ON TRIGGER profile_changed ON clinicache.profile IS 'Makes every session
 -- the subscriber's own with the same number.
 ALTER TABLE clinicache.position_history REPLICA IDENTITY NOTHING;
 ALTER TABLE clinicache.log_floor REPLICA IDENTITY NOTHING;
+ALTER TABLE clinicache.counter_source REPLICA IDENTITY NOTHING;
+ALTER TABLE clinicache.counter_invalid REPLICA IDENTITY NOTHING;
+ALTER TABLE clinicache.counter_fold REPLICA IDENTITY NOTHING;
+ALTER TABLE clinicache.counter_batch REPLICA IDENTITY NOTHING;
+ALTER TABLE clinicache.counter_cell REPLICA IDENTITY NOTHING;

@@ -14,9 +14,9 @@ BEGIN
       USING ERRCODE = 'invalid_parameter_value', HINT = format('Accepted keys: %s.', array_to_string(accepted, ', '));
   END IF;
   SELECT k INTO unknown FROM jsonb_object_keys(given) AS k WHERE k <> ALL (accepted) ORDER BY k LIMIT 1;
-  IF unknown IN ('counters', 'lookups') THEN
+  IF unknown = 'lookups' THEN
     RAISE EXCEPTION '"%" is not supported yet', unknown
-      USING ERRCODE = 'feature_not_supported', HINT = 'Counters and look-ups come in a later version; leave the key out.';
+      USING ERRCODE = 'feature_not_supported', HINT = 'Look-ups come in a later version; leave the key out.';
   ELSIF unknown IS NOT NULL THEN
     RAISE EXCEPTION 'unknown key "%" in %', unknown, what
       USING ERRCODE = 'invalid_parameter_value', HINT = format('Accepted keys: %s.', array_to_string(accepted, ', '));
@@ -295,3 +295,120 @@ END
 $$;
 COMMENT ON FUNCTION clinicache._check_zones(regclass, jsonb, jsonb, jsonb) IS
   'Internal: a timestamp whose time of day stands in another column needs a zone (22023)';
+
+-- ---------------------------------------------------------------------------------------------------------------------
+-- Counters
+-- ---------------------------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION clinicache._has_day(kind regtype) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT kind IN ('date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype)
+$$;
+COMMENT ON FUNCTION clinicache._has_day(regtype) IS 'Internal: can a counter take its day from a column of this type?';
+
+CREATE FUNCTION clinicache._is_number(kind regtype) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT kind IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'float4'::regtype, 'float8'::regtype, 'numeric'::regtype, 'money'::regtype)
+$$;
+COMMENT ON FUNCTION clinicache._is_number(regtype) IS 'Internal: can a counter sum a column of this type?';
+
+CREATE FUNCTION clinicache._can_count(rel regclass) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  -- an unlogged table is empty after a crash, its counters would not be; a temporary one is nobody else's business
+  SELECT c.relpersistence = 'p' FROM pg_class AS c WHERE c.oid = rel
+$$;
+COMMENT ON FUNCTION clinicache._can_count(regclass) IS 'Internal: are the rows of this table there for everybody, and after a crash?';
+
+CREATE FUNCTION clinicache._preset_counters(rel regclass, resolved jsonb, counters jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  given  jsonb;
+  kept   jsonb;
+  member text;
+  result jsonb := '[]';
+BEGIN
+  IF NOT clinicache._can_count(rel) THEN
+    RETURN result;
+  END IF;
+  FOR given IN SELECT c FROM jsonb_array_elements(counters) WITH ORDINALITY AS e(c, n) ORDER BY n LOOP
+    kept := jsonb_build_object('counter', given -> 'counter', 'by',
+              (SELECT jsonb_object_agg(b.key, b.value) FROM jsonb_each(given -> 'by') AS b WHERE resolved ? (b.value #>> '{}')));
+    -- nothing to ask for it by
+    CONTINUE WHEN kept -> 'by' = 'null';
+    FOREACH member IN ARRAY ARRAY['day', 'class', 'sum'] LOOP
+      -- a column of another type is no day, or no amount
+      IF jsonb_typeof(resolved -> (given ->> member)) = 'array'
+         AND (member <> 'day' OR (SELECT bool_and(clinicache._has_day(clinicache._column_type(rel, c)))
+                                  FROM unnest(clinicache._texts(resolved -> (given ->> member))) AS c))
+         AND (member <> 'sum' OR (SELECT bool_and(clinicache._is_number(clinicache._column_type(rel, c)))
+                                  FROM unnest(clinicache._texts(resolved -> (given ->> member))) AS c)) THEN
+        kept := kept || jsonb_build_object(member, given -> member);
+      END IF;
+    END LOOP;
+    result := result || jsonb_build_array(kept);
+  END LOOP;
+  RETURN result;
+END
+$$;
+COMMENT ON FUNCTION clinicache._preset_counters(regclass, jsonb, jsonb) IS
+  'Internal: a preset''s counters as far as the table has their columns; none on unlogged and temporary tables';
+
+CREATE FUNCTION clinicache._own_counters(rel regclass, resolved jsonb, given jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  counter jsonb;
+  member  record;
+  col     text;
+  names   text[] := '{}';
+BEGIN
+  IF jsonb_typeof(given) <> 'array' THEN
+    RAISE EXCEPTION '"counters" must be an array, not %', given
+      USING ERRCODE = 'invalid_parameter_value',
+            HINT = 'For example [{"counter": "visits", "by": {"clinic": "clinicId"}, "day": "date", "class": "status", "sum": "fee"}].';
+  ELSIF given <> '[]' AND NOT clinicache._can_count(rel) THEN
+    RAISE EXCEPTION '% cannot have counters: it is unlogged or temporary', rel
+      USING ERRCODE = 'feature_not_supported', HINT = 'Leave "counters" out, or make the table a logged one.';
+  END IF;
+  FOR counter IN SELECT c FROM jsonb_array_elements(given) AS c LOOP
+    PERFORM clinicache._check_keys(counter, '{counter,by,day,class,sum}', format('counter %s', counter));
+    IF coalesce(jsonb_typeof(counter -> 'counter') <> 'string' OR counter ->> 'counter' = '', true) THEN
+      RAISE EXCEPTION 'counter % has no name', counter
+        USING ERRCODE = 'invalid_parameter_value', HINT = 'Give it one with "counter".';
+    ELSIF counter ->> 'counter' = ANY (names) THEN
+      RAISE EXCEPTION 'counter "%" is there twice', counter ->> 'counter' USING ERRCODE = 'invalid_parameter_value';
+    ELSIF coalesce(jsonb_typeof(counter -> 'by') <> 'object' OR counter -> 'by' = '{}', true) THEN
+      RAISE EXCEPTION 'counter "%" has no dimension', counter ->> 'counter'
+        USING ERRCODE = 'invalid_parameter_value', HINT = 'Say by what it is asked for: "by": {"clinic": "clinicId"}.';
+    END IF;
+    names := names || (counter ->> 'counter');
+    FOR member IN SELECT m.key, m.value, true AS is_dimension FROM jsonb_each(counter -> 'by') AS m
+                  UNION ALL
+                  SELECT m.key, m.value, false FROM jsonb_each(counter) AS m
+                  WHERE m.key IN ('day', 'class', 'sum') AND m.value <> 'null' LOOP
+      IF jsonb_typeof(member.value) <> 'string' THEN
+        RAISE EXCEPTION '"%" of counter "%" must name a column, not %', member.key, counter ->> 'counter', member.value
+          USING ERRCODE = 'invalid_parameter_value',
+                HINT = CASE WHEN member.is_dimension THEN 'A value that the row itself lacks can not be a dimension: what it '
+                            'contributes would change with other rows.' END;
+      END IF;
+      FOREACH col IN ARRAY clinicache._known_column(rel, resolved, member.value #>> '{}', format('counter "%s"', counter ->> 'counter')) LOOP
+        IF NOT member.is_dimension AND member.key = 'day' AND NOT clinicache._has_day(clinicache._column_type(rel, col)) THEN
+          RAISE EXCEPTION 'column "%" of type % cannot be the day of counter "%"', col, clinicache._column_type(rel, col), counter ->> 'counter'
+            USING ERRCODE = 'datatype_mismatch', HINT = 'It has to be a date or timestamp.';
+        ELSIF NOT member.is_dimension AND member.key = 'sum' AND NOT clinicache._is_number(clinicache._column_type(rel, col)) THEN
+          RAISE EXCEPTION 'column "%" of type % cannot be summed by counter "%"', col, clinicache._column_type(rel, col), counter ->> 'counter'
+            USING ERRCODE = 'datatype_mismatch', HINT = 'It has to be a number.';
+        END IF;
+      END LOOP;
+    END LOOP;
+  END LOOP;
+  RETURN jsonb_strip_nulls(given);
+END
+$$;
+COMMENT ON FUNCTION clinicache._own_counters(regclass, jsonb, jsonb) IS
+  'Internal: checks counters given to track (22023, 42703, 42804; 0A000 for unlogged and temporary tables)';

@@ -123,6 +123,8 @@ BEGIN
     END IF;
     PERFORM clinicache._make_trigger(below.child, true, config);
   END LOOP;
+  -- the triggers' lock keeps changes away until this transaction ends
+  PERFORM clinicache.count_rows(rel, config);
 END
 $$;
 COMMENT ON FUNCTION clinicache._put_triggers(regclass, jsonb) IS
@@ -291,8 +293,9 @@ DECLARE
   settings jsonb;
   preset_tags record;
   tags     jsonb;
+  counters jsonb;
 BEGIN
-  SELECT e.tenant, e.columns, e.tags INTO preset FROM clinicache.entity AS e WHERE e.name = entity_name;
+  SELECT e.tenant, e.columns, e.tags, e.counters INTO preset FROM clinicache.entity AS e WHERE e.name = entity_name;
   -- options.tenant overrules the preset's, null included
   tenant := CASE WHEN options ? 'tenant' THEN options ->> 'tenant' ELSE preset.tenant END;
   SELECT r.resolved, r.absent INTO resolved, absent
@@ -309,7 +312,9 @@ BEGIN
   settings := clinicache._settings(rel, resolved, jsonb_strip_nulls(
                 options || jsonb_build_object('tenant', CASE WHEN options ? 'tenant' OR resolved ? tenant THEN tenant END)));
   PERFORM clinicache._check_zones(rel, preset.tags || tags, resolved, coalesce(settings -> 'zone', '{}'));
-  config := jsonb_build_object('v', 1, 'entity', entity_name, 'columns', resolved, 'tags', tags,
+  counters := CASE WHEN options ? 'counters' THEN clinicache._own_counters(rel, resolved, options -> 'counters')
+                   ELSE clinicache._preset_counters(rel, resolved, preset.counters) END;
+  config := jsonb_build_object('v', 1, 'entity', entity_name, 'columns', resolved, 'tags', tags, 'counters', counters,
                                'profiles', clinicache._used_profiles(tags), 'left_out', preset_tags.left_out) || settings;
   RETURN NEXT;
 END
@@ -326,7 +331,7 @@ DECLARE
   tags     jsonb;
   settings jsonb;
 BEGIN
-  PERFORM clinicache._check_keys(given, '{entity,tenant,columns,deleted,ignore,zone,tags,fire}', 'the configuration');
+  PERFORM clinicache._check_keys(given, '{entity,tenant,columns,deleted,ignore,zone,tags,counters,fire}', 'the configuration');
   given := jsonb_strip_nulls(given);
   IF jsonb_typeof(coalesce(given -> 'columns', '{}')) <> 'object' THEN
     RAISE EXCEPTION '"columns" must be an object, not %', given -> 'columns' USING ERRCODE = 'invalid_parameter_value';
@@ -344,6 +349,7 @@ BEGIN
   PERFORM clinicache._check_zones(rel, tags, resolved, coalesce(settings -> 'zone', '{}'));
   RETURN jsonb_build_object('v', 1, 'columns', resolved, 'tags', tags, 'profiles', clinicache._used_profiles(tags),
                             'left_out', '[]'::jsonb)
+         || jsonb_build_object('counters', clinicache._own_counters(rel, resolved, coalesce(given -> 'counters', '[]')))
          || settings || CASE WHEN given ? 'entity' THEN jsonb_build_object('entity', given -> 'entity') ELSE '{}' END;
 END
 $$;
@@ -404,7 +410,7 @@ BEGIN
     RAISE EXCEPTION 'argument "columns" must be a JSON object, not %', columns
       USING ERRCODE = 'invalid_parameter_value', HINT = 'For example {"clinic": "clinicId"}.';
   END IF;
-  PERFORM clinicache._check_keys(options, '{tags,without,deleted,ignore,zone,tenant,fire}', 'argument "options"');
+  PERFORM clinicache._check_keys(options, '{tags,without,counters,deleted,ignore,zone,tenant,fire}', 'argument "options"');
   SELECT p.config, p.absent INTO made FROM clinicache._preset_config(relation, entity, columns, options) AS p;
   IF made.config -> 'tags' = '[]' THEN
     RAISE EXCEPTION 'no tag template of entity "%" is left for %', entity, relation
@@ -418,7 +424,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION clinicache.track(regclass, text, jsonb, jsonb) IS
-  'Tracks a table as an entity of the vocabulary, from now on: its changes emit tags. columns: logical column to "name", ["a", "b"] (first not null), "=''constant''" or null (absent). options: tags, without, deleted, ignore, zone, tenant, fire. Replaces an earlier tracking. Errors: 42703 unknown or missing column, 42702 ambiguous column, 42704 unknown entity or profile, 22023 bad setting, 0A000 counters and look-ups';
+  'Tracks a table as an entity of the vocabulary, from now on: its changes emit tags. columns: logical column to "name", ["a", "b"] (first not null), "=''constant''" or null (absent). options: tags, without, counters (in place of the preset''s; [] for none), deleted, ignore, zone, tenant, fire. Replaces an earlier tracking, and counts the rows there are. Errors: 42703 unknown or missing column, 42702 ambiguous column, 42704 unknown entity or profile, 22023 bad setting, 0A000 look-ups, counters of unlogged and temporary tables';
 
 CREATE FUNCTION clinicache.track(relation regclass, config jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -432,7 +438,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION clinicache.track(regclass, jsonb) IS
-  'Tracks a table with templates of its own: {"tags": [...], "tenant": "clinicId", "deleted": ..., "ignore": [...], "zone": {...}, "columns": {...}, "fire": "always"}; placeholders are real columns or keys of "columns". Replaces an earlier tracking. Errors as for the other form';
+  'Tracks a table with templates of its own: {"tags": [...], "tenant": "clinicId", "deleted": ..., "ignore": [...], "zone": {...}, "columns": {...}, "counters": [...], "fire": "always"}; placeholders are real columns or keys of "columns". Replaces an earlier tracking. Errors as for the other form';
 
 CREATE FUNCTION clinicache.untrack(relation regclass) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -447,6 +453,7 @@ BEGIN
     RETURN;
   END IF;
   PERFORM clinicache._drop_triggers(untrack.relation);
+  PERFORM clinicache.forget_counters(untrack.relation);
 END
 $$;
 COMMENT ON FUNCTION clinicache.untrack(regclass) IS
@@ -465,6 +472,7 @@ BEGIN
                               AND t.tgfoid IN ('clinicache.row_change()'::regprocedure, 'clinicache.truncate_change()'::regprocedure))
                 ORDER BY c.relispartition, c.oid LOOP
     PERFORM clinicache._drop_triggers(target);
+    PERFORM clinicache.forget_counters(target);
   END LOOP;
 END
 $$;

@@ -50,6 +50,12 @@ BEGIN
   PERFORM clinicache.maintain_deliver();
   COMMIT;
   SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE;
+  PERFORM clinicache.maintain_fold();
+  COMMIT;
+  SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE;
+  PERFORM clinicache.maintain_counters();
+  COMMIT;
+  SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE;
   PERFORM clinicache.maintain_empty();
   COMMIT;
   SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE;
@@ -58,7 +64,7 @@ BEGIN
 END
 $$;
 COMMENT ON PROCEDURE clinicache.maintain() IS
-  'All upkeep, to be called about every 30 seconds where no worker runs: delivers what is undelivered, sends the heartbeat, empties old slots of the log, trims positions. May run in several sessions at once; not inside a transaction block (2D000)';
+  'All upkeep, to be called about every 30 seconds where no worker runs: delivers what is undelivered, sends the heartbeat, folds counters, empties old slots of the log, trims positions. May run in several sessions at once; not inside a transaction block (2D000)';
 
 -- Also called by the install script.
 CREATE FUNCTION clinicache.new_epoch() RETURNS void

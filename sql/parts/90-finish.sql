@@ -17,6 +17,10 @@ CREATE TRIGGER tenant_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON cl
   FOR EACH STATEMENT EXECUTE FUNCTION clinicache.tenant_changed();
 COMMENT ON TRIGGER tenant_changed ON clinicache.tenant IS 'Makes every session read the time zones again';
 
+CREATE TRIGGER class_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON clinicache.class
+  FOR EACH STATEMENT EXECUTE FUNCTION clinicache.tenant_changed();
+COMMENT ON TRIGGER class_changed ON clinicache.class IS 'Makes every session read the classes again';
+
 -- In logical replication's apply workers too: the time zones and profiles that arrive count, what is another server's
 -- own does not.
 ALTER TABLE clinicache.tenant ENABLE ALWAYS TRIGGER tenant_changed;
@@ -25,7 +29,8 @@ DO $$
 DECLARE
   name text;
 BEGIN
-  FOREACH name IN ARRAY ARRAY['identity', 'position_history', 'log_floor', 'invalidation_log']
+  FOREACH name IN ARRAY ARRAY['identity', 'position_history', 'log_floor', 'invalidation_log', 'counter_source', 'counter_invalid',
+                              'counter_fold', 'counter_batch', 'counter_cell']
                         || ARRAY(SELECT 'invalidation_log_' || i FROM pg_catalog.generate_series(0, 7) AS i) LOOP
     EXECUTE pg_catalog.format('CREATE TRIGGER local_guard BEFORE INSERT OR UPDATE OR DELETE ON clinicache.%I '
                               'FOR EACH ROW EXECUTE FUNCTION clinicache.local_guard()', name);

@@ -1,0 +1,350 @@
+/*-------------------------------------------------------------------------
+ *
+ * counter_read.c
+ *		What counters say, in one snapshot.
+ *
+ * The newest fold that the snapshot shows tells where to look:
+ *
+ *		counter_cell	 what was merged up to its base
+ *	  + counter_batch	 folds since then
+ *	  + invalidation log records that the fold did not see and the snapshot does
+ *	  + deltas.c		 what this transaction has done and not written yet
+ *
+ * An old snapshot shows an old fold, and what the log had after it may have been
+ * emptied meanwhile; the floor tells.  Then, and for counters that are not to be
+ * trusted, the table itself is counted, in the same snapshot.
+ *
+ * Everything is allocated in CurrentMemoryContext, and small.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "clinicache.h"
+
+#include "counter_read.h"
+
+#include "counter.h"
+#include "counter_scan.h"
+#include "counter_store.h"
+#include "deltas.h"
+#include "fold.h"
+#include "log_scan.h"
+#include "log_slots.h"
+#include "utils/builtins.h"
+
+/* a source that is read for a wish */
+typedef struct ReadEntry
+{
+	CounterSource *source;
+	int			dimension;
+	int			wish;
+	bool		live;			/* count its table instead */
+} ReadEntry;
+
+typedef struct Reading
+{
+	CounterQuery *query;
+	int			nentries;
+	ReadEntry  *entries;
+	StringInfoData name;
+} Reading;
+
+/* Load the sources and prepare for an answer.  "found" and "sources" of each wish are set. */
+void
+cc_counters_begin(CounterQuery *query, Snapshot snapshot)
+{
+	query->sources = cc_sources_load(snapshot);
+	query->cells = cc_cells_create(CurrentMemoryContext);
+	for (int i = 0; i < query->nwishes; i++)
+	{
+		CounterWish *wish = &query->wishes[i];
+		ListCell   *cell;
+
+		wish->sources = NIL;
+		foreach(cell, query->sources)
+			if (strcmp(((CounterSource *) lfirst(cell))->counter, wish->counter) == 0)
+				wish->sources = lappend(wish->sources, lfirst(cell));
+		if (wish->sources == NIL)
+			wish->sources = cc_scan_unregistered(wish->counter);
+		wish->found = wish->sources != NIL;
+	}
+}
+
+static int
+find_dimension(const CounterSource *source, const char *name)
+{
+	for (int i = 0; i < source->ndimensions; i++)
+		if (strcmp(source->dimensions[i], name) == 0)
+			return i;
+	return -1;
+}
+
+static void
+make_entries(Reading *reading)
+{
+	CounterQuery *query = reading->query;
+
+	int			count = 1;
+
+	for (int i = 0; i < query->nwishes; i++)
+		count += list_length(query->wishes[i].sources);
+	reading->entries = palloc(sizeof(ReadEntry) * count);
+	for (int i = 0; i < query->nwishes; i++)
+	{
+		ListCell   *cell;
+
+		foreach(cell, query->wishes[i].sources)
+		{
+			CounterSource *source = lfirst(cell);
+			int			dimension = find_dimension(source, query->dimension);
+
+			if (dimension >= 0)
+				reading->entries[reading->nentries++] =
+					(ReadEntry) {source, dimension, i, !source->valid};
+		}
+	}
+}
+
+/* Add to the answer's cell for one wish. */
+static void
+add_answer(Reading *reading, int wish, DateADT day, uint8 kind, const CellName *of,
+		   int64 n, Numeric sum)
+{
+	CellName	name = {.counter = wish,.key = "",.day = day,.kind = kind};
+
+	name.class = of->class;
+	name.class_len = of->class_len;
+	resetStringInfo(&reading->name);
+	cc_cell_append_prefix(&reading->name, &name);
+	cc_cell_append_suffix(&reading->name, &name);
+	cc_cells_add(reading->query->cells, reading->name.data, reading->name.len, n, sum);
+}
+
+/* Add a cell of a day, as far as it is wanted. */
+static void
+add_day(Reading *reading, const ReadEntry *entry, const CellName *name, int64 n, Numeric sum,
+		bool days_only)
+{
+	const CounterWish *wish = &reading->query->wishes[entry->wish];
+
+	if (wish->all && !days_only)
+		add_answer(reading, entry->wish, 0, (name->kind & CELL_SUM_KIND) | CELL_ALL, name, n, sum);
+	if (wish->days && !(name->kind & CELL_NO_DAY) &&
+		name->day >= wish->from && name->day <= wish->to)
+		add_answer(reading, entry->wish, name->day, name->kind, name, n, sum);
+}
+
+/* Add what a delta says, to whichever entry it is for. */
+static void
+add_delta(const CellName *name, int64 n, Numeric sum, void *arg)
+{
+	Reading    *reading = arg;
+	CounterQuery *query = reading->query;
+
+	for (int i = 0; i < reading->nentries; i++)
+	{
+		ReadEntry  *entry = &reading->entries[i];
+
+		if (entry->source->id != name->counter)
+			continue;
+		if (name->kind & CELL_BROKEN)
+			entry->live = true;
+		else if (entry->dimension == name->dimension && name->key_len == query->key_len &&
+				 memcmp(name->key, query->key, name->key_len) == 0)
+			add_day(reading, entry, name, n, sum, false);
+	}
+}
+
+static void
+add_packed(const PackedCell *packed, void *arg)
+{
+	cc_contribution_expand(packed, add_delta, arg);
+}
+
+static void
+add_record(bytea *deltas, void *arg)
+{
+	CellReader	reader = {VARDATA_ANY(deltas), VARDATA_ANY(deltas) + VARSIZE_ANY_EXHDR(deltas)};
+	PackedCell	packed;
+
+	while (cc_unpack_cell(&reader, &packed))
+		cc_contribution_expand(&packed, add_delta, arg);
+}
+
+static void
+add_batched(const PackedCell *packed, void *arg)
+{
+	int			prefix_len = cc_cell_prefix_len(packed->name);
+	CellName	name;
+
+	cc_cell_read_prefix(packed->name, &name);
+	cc_cell_read_suffix(packed->name + prefix_len, packed->len - prefix_len, &name);
+	add_delta(&name, packed->n, packed->sum, arg);
+}
+
+/* Add a row of counter_cell; true if there is one. */
+static void
+add_stored(Reading *reading, const ReadEntry *entry, CellStore *store, const StoreKey *key)
+{
+	bytea	   *cells = cc_store_find(store, key, NULL);
+	CellReader	reader;
+	PackedCell	packed;
+
+	if (cells == NULL)
+		return;
+	reader.at = VARDATA_ANY(cells);
+	reader.end = reader.at + VARSIZE_ANY_EXHDR(cells);
+	while (cc_unpack_cell(&reader, &packed))
+	{
+		CellName	name;
+
+		cc_cell_read_suffix(packed.name, packed.len, &name);
+		if (key->period == PERIOD_ALL)
+			add_answer(reading, entry->wish, 0, name.kind, &name, packed.n, packed.sum);
+		else
+			add_day(reading, entry, &name, packed.n, packed.sum, true);
+	}
+	pfree(cells);
+}
+
+static void
+add_periods(Reading *reading, const ReadEntry *entry, CellStore *store, StoreKey *key)
+{
+	const CounterWish *wish = &reading->query->wishes[entry->wish];
+	CellName	first = {.day = wish->from};
+	CellName	last = {.day = wish->to};
+	DateADT		from = cc_store_period(&first);
+	DateADT		to = cc_store_period(&last);
+
+	key->period = from;
+	if (from == to)
+	{
+		add_stored(reading, entry, store, key);
+		return;
+	}
+	key->period = from == PERIOD_BEFORE ? PERIOD_ALL : from - 1;
+	while (cc_store_next_period(store, key) && key->period <= to)
+	{
+		add_stored(reading, entry, store, key);
+		if (key->period == PERIOD_NONE)
+			break;
+	}
+}
+
+static void
+add_folded(Reading *reading, Snapshot snapshot)
+{
+	CounterQuery *query = reading->query;
+	CellStore	store;
+
+	cc_store_begin(&store, snapshot, AccessShareLock);
+	for (int i = 0; i < reading->nentries; i++)
+	{
+		ReadEntry  *entry = &reading->entries[i];
+		StoreKey	key = {entry->source->id, entry->dimension, query->key, query->key_len, PERIOD_ALL};
+
+		if (entry->live)
+			continue;
+		if (query->wishes[entry->wish].all)
+			add_stored(reading, entry, &store, &key);
+		if (query->wishes[entry->wish].days)
+			add_periods(reading, entry, &store, &key);
+	}
+	cc_store_end(&store);
+}
+
+/* Can the log be read for one tenant only? */
+static bool
+is_tenant(const Reading *reading)
+{
+	if (reading->query->key_len > CELL_TEXT_MAX - 1)
+		return false;
+	for (int i = 0; i < reading->nentries; i++)
+		if (reading->entries[i].source->tenant_dimension != reading->entries[i].dimension)
+			return false;
+	return true;
+}
+
+typedef struct LiveRead
+{
+	Reading    *reading;
+	const ReadEntry *entry;
+} LiveRead;
+
+static void
+add_live(const CellName *name, int64 n, Numeric sum, void *arg)
+{
+	LiveRead   *live = arg;
+	CounterQuery *query = live->reading->query;
+
+	if (name->counter == live->entry->source->id && name->dimension == live->entry->dimension &&
+		name->key_len == query->key_len && memcmp(name->key, query->key, name->key_len) == 0)
+		add_day(live->reading, live->entry, name, n, sum, false);
+}
+
+static void
+count_live(Reading *reading, const ReadEntry *entry, Snapshot snapshot)
+{
+	LiveRead	live = {reading, entry};
+
+	(void) cc_scan_table(entry->source->relid, cc_scan_config(entry->source->relid),
+						 list_make1(entry->source), snapshot, add_live, &live);
+}
+
+/* Forget what was read of entries that turned out to have to be counted. */
+static void
+start_over(Reading *reading, Snapshot snapshot)
+{
+	cc_cells_reset(reading->query->cells);
+	for (int i = 0; i < reading->nentries; i++)
+		count_live(reading, &reading->entries[i], snapshot);
+}
+
+/*
+ * Read what the wishes want, of one key of one dimension.  The snapshot must be
+ * registered or active, and the one that cc_counters_begin was called with.
+ */
+void
+cc_counters_read(CounterQuery *query, Snapshot snapshot)
+{
+	Reading		reading = {.query = query};
+	FoldState	state;
+	bool		doubtful = false;
+
+	initStringInfo(&reading.name);
+	make_entries(&reading);
+	if (reading.nentries == 0)
+		return;
+	cc_fold_state(&state, snapshot);
+	add_folded(&reading, snapshot);
+	if (state.fold > state.base)
+		(void) cc_batch_read(cc_batch_bucket(query->key, query->key_len), state.base, state.fold,
+							 snapshot, false, add_batched, &reading);
+	(void) cc_log_scan_deltas(state.since, snapshot, is_tenant(&reading) ? query->key : NULL,
+							  query->key_len, true, add_record, &reading);
+	cc_deltas_visit(add_packed, &reading);
+
+	for (int i = 0; i < reading.nentries; i++)
+		doubtful |= reading.entries[i].live;
+	/* after the scan: what was emptied meanwhile shows in no snapshot, only in the floor */
+	if (doubtful || !cc_floor_covers(state.since))
+		start_over(&reading, snapshot);
+}
+
+/* Call "visit" for each cell of the answer that is not zero. */
+void
+cc_counters_visit(CounterQuery *query, AnswerVisit visit, void *arg)
+{
+	Cell	  **cells = cc_cells_sorted(query->cells);
+
+	for (uint32 i = 0; i < cc_cells_count(query->cells); i++)
+	{
+		int			prefix_len = cc_cell_prefix_len(cells[i]->name);
+		CellName	name;
+
+		if (cc_cell_is_zero(cells[i]->n, cells[i]->sum))
+			continue;
+		cc_cell_read_prefix(cells[i]->name, &name);
+		cc_cell_read_suffix(cells[i]->name + prefix_len, cells[i]->len - prefix_len, &name);
+		visit(name.counter, &name, cells[i]->n, cells[i]->sum, arg);
+	}
+}

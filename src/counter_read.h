@@ -1,0 +1,47 @@
+/*-------------------------------------------------------------------------
+ *
+ * counter_read.h
+ *		What counters say, in one snapshot.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CLINICACHE_COUNTER_READ_H
+#define CLINICACHE_COUNTER_READ_H
+
+#include "clinicache.h"
+
+#include "cells.h"
+#include "counter_source.h"
+#include "utils/snapshot.h"
+
+/* what is wanted of a counter for one key; the rest is filled in */
+typedef struct CounterWish
+{
+	const char *counter;
+	bool		all;			/* all days together */
+	bool		days;			/* those from one to another */
+	DateADT		from;
+	DateADT		to;
+	bool		found;			/* some table is counted so */
+	List	   *sources;		/* of CounterSource */
+} CounterWish;
+
+typedef struct CounterQuery
+{
+	const char *dimension;
+	const char *key;
+	int			key_len;
+	int			nwishes;
+	CounterWish *wishes;
+	List	   *sources;		/* all there are, see cc_counters_begin */
+	CellSet    *cells;			/* the answer */
+} CounterQuery;
+
+/* a cell of the answer */
+typedef void (*AnswerVisit) (int wish, const CellName *name, int64 n, Numeric sum, void *arg);
+
+extern void cc_counters_begin(CounterQuery *query, Snapshot snapshot);
+extern void cc_counters_read(CounterQuery *query, Snapshot snapshot);
+extern void cc_counters_visit(CounterQuery *query, AnswerVisit visit, void *arg);
+
+#endif							/* CLINICACHE_COUNTER_READ_H */

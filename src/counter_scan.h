@@ -1,0 +1,26 @@
+/*-------------------------------------------------------------------------
+ *
+ * counter_scan.h
+ *		Counting the rows of a tracked table itself.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CLINICACHE_COUNTER_SCAN_H
+#define CLINICACHE_COUNTER_SCAN_H
+
+#include "clinicache.h"
+
+#include "counter.h"
+#include "counter_source.h"
+#include "utils/jsonb.h"
+#include "utils/relcache.h"
+#include "utils/snapshot.h"
+
+extern void cc_scan_init(void);
+extern Jsonb *cc_scan_config(Oid relid);
+extern List *cc_scan_unregistered(const char *counter);
+extern int64 cc_scan_table(Oid relid, Jsonb *config, List *sources, Snapshot snapshot,
+						   CellVisit visit, void *arg);
+extern int64 cc_scan_initial(Oid relid, Jsonb *config, List *sources);
+
+#endif							/* CLINICACHE_COUNTER_SCAN_H */

@@ -1,0 +1,513 @@
+/*-------------------------------------------------------------------------
+ *
+ * counter_store.c
+ *		Folded counters: clinicache.counter_cell and counter_batch.
+ *
+ * counter_cell has a row for each key and month in which the key has days, with
+ * the cells of those days, and one for all days together.  A fold that changes a
+ * row inserts another and deletes the old one: whoever has an old snapshot still
+ * finds that.  Index entries are ordered by fold, so that the newest, which is the
+ * one wanted, comes before all that are dead; rows updated in place would become
+ * a chain that every reader has to walk while an old snapshot is open.
+ *
+ * counter_batch takes what folds bring in between: cells of many keys in one row,
+ * as they come, to be merged into counter_cell by a later fold.
+ *
+ * Locks: who writes holds the fold's lock (fold.c), or writes the cells of a
+ * counter that nobody else knows yet.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "clinicache.h"
+
+#include "counter_store.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/skey.h"
+#include "access/stratnum.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog.h"
+#include "common/hashfn.h"
+#include "compat.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/datetime.h"
+#include "utils/fmgroids.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#define Anum_cell_counter 1
+#define Anum_cell_dimension 2
+#define Anum_cell_key 3
+#define Anum_cell_period 4
+#define Anum_cell_fold 5
+#define Anum_cell_cells 6
+#define Natts_cell 6
+#define CELL_KEYS 5
+#define MAX_KEYS 4				/* that a scan is given */
+
+#define Anum_batch_bucket 1
+#define Anum_batch_fold 2
+#define Anum_batch_cells 3
+#define Natts_batch 3
+#define BATCH_KEYS 2
+
+/* Start reading counter_cell; the snapshot has to be registered or active. */
+void
+cc_store_begin(CellStore *store, Snapshot snapshot, LOCKMODE lockmode)
+{
+	store->lockmode = lockmode;
+	store->rel = table_open(cc_catalog_relid(CC_TABLE_CELL), lockmode);
+	cc_catalog_check_columns(store->rel, Natts_cell);
+	store->index = cc_catalog_open_index(store->rel, CELL_KEYS, AccessShareLock);
+	store->slot = table_slot_create(store->rel, NULL);
+	store->newest = cc_index_beginscan(store->rel, store->index, snapshot, MAX_KEYS);
+	store->any = NULL;
+}
+
+/* Finish.  Locks for writing stay until the transaction ends. */
+void
+cc_store_end(CellStore *store)
+{
+	index_endscan(store->newest);
+	if (store->any)
+		index_endscan(store->any);
+	ExecDropSingleTupleTableSlot(store->slot);
+	index_close(store->index, AccessShareLock);
+	table_close(store->rel, store->lockmode == AccessShareLock ? AccessShareLock : NoLock);
+}
+
+static void
+init_keys(ScanKey keys, const StoreKey *key, text *key_text, StrategyNumber period_strategy)
+{
+	ScanKeyInit(&keys[0], Anum_cell_counter, BTEqualStrategyNumber, F_INT4EQ,
+				Int32GetDatum(key->counter));
+	ScanKeyInit(&keys[1], Anum_cell_dimension, BTEqualStrategyNumber, F_INT2EQ,
+				Int16GetDatum(key->dimension));
+	ScanKeyInit(&keys[2], Anum_cell_key, BTEqualStrategyNumber, F_TEXTEQ,
+				PointerGetDatum(key_text));
+	ScanKeyInit(&keys[3], Anum_cell_period, period_strategy,
+				period_strategy == BTEqualStrategyNumber ? F_DATE_EQ : F_DATE_GT,
+				DateADTGetDatum(key->period));
+}
+
+/*
+ * The packed cells of a key and period as the snapshot shows them, in
+ * CurrentMemoryContext; NULL: none.  "tid", if given, is set to the row's place.
+ */
+bytea *
+cc_store_find(CellStore *store, const StoreKey *key, ItemPointer tid)
+{
+	text	   *key_text = cstring_to_text_with_len(key->key, key->key_len);
+	ScanKeyData keys[4];
+	bytea	   *cells = NULL;
+
+	init_keys(keys, key, key_text, BTEqualStrategyNumber);
+	index_rescan(store->newest, keys, 4, NULL, 0);
+	if (index_getnext_slot(store->newest, BackwardScanDirection, store->slot))
+	{
+		bool		isnull;
+		Datum		value = slot_getattr(store->slot, Anum_cell_cells, &isnull);
+
+		cells = DatumGetByteaPCopy(value);
+		if (tid)
+			*tid = store->slot->tts_tid;
+	}
+	ExecClearTuple(store->slot);
+	pfree(key_text);
+	return cells;
+}
+
+/*
+ * Move key->period on to the next period of which there is, or was, a row; false:
+ * there is no other.  One index look-up, however many dead rows a period has.
+ */
+bool
+cc_store_next_period(CellStore *store, StoreKey *key)
+{
+	text	   *key_text = cstring_to_text_with_len(key->key, key->key_len);
+	ScanKeyData keys[4];
+	bool		found;
+	bool		isnull;
+
+	if (store->any == NULL)
+		store->any = cc_index_beginscan(store->rel, store->index, SnapshotAny, MAX_KEYS);
+	init_keys(keys, key, key_text, BTGreaterStrategyNumber);
+	index_rescan(store->any, keys, 4, NULL, 0);
+	found = index_getnext_slot(store->any, ForwardScanDirection, store->slot);
+	if (found)
+		key->period = DatumGetDateADT(slot_getattr(store->slot, Anum_cell_period, &isnull));
+	ExecClearTuple(store->slot);
+	pfree(key_text);
+	return found;
+}
+
+/* Call "visit" for each cell of a counter that the snapshot shows, of all days together too. */
+void
+cc_store_visit(int32 counter, Snapshot snapshot, StoreVisit visit, void *arg)
+{
+	CellStore	store;
+	IndexScanDesc scan;
+	ScanKeyData key;
+
+	cc_store_begin(&store, snapshot, AccessShareLock);
+	scan = cc_index_beginscan(store.rel, store.index, snapshot, 1);
+	ScanKeyInit(&key, Anum_cell_counter, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(counter));
+	index_rescan(scan, &key, 1, NULL, 0);
+	while (index_getnext_slot(scan, ForwardScanDirection, store.slot))
+	{
+		TupleTableSlot *slot = store.slot;
+		StoreKey	found = {.counter = counter};
+		CellReader	reader;
+		PackedCell	packed;
+		text	   *key_text;
+		bytea	   *cells;
+
+		CHECK_FOR_INTERRUPTS();
+		slot_getallattrs(slot);
+		key_text = DatumGetTextPP(slot->tts_values[Anum_cell_key - 1]);
+		cells = DatumGetByteaPCopy(slot->tts_values[Anum_cell_cells - 1]);
+		found.dimension = DatumGetInt16(slot->tts_values[Anum_cell_dimension - 1]);
+		found.key = VARDATA_ANY(key_text);
+		found.key_len = VARSIZE_ANY_EXHDR(key_text);
+		found.period = DatumGetDateADT(slot->tts_values[Anum_cell_period - 1]);
+		reader.at = VARDATA_ANY(cells);
+		reader.end = reader.at + VARSIZE_ANY_EXHDR(cells);
+		while (cc_unpack_cell(&reader, &packed))
+			visit(&found, &packed, arg);
+		pfree(cells);
+	}
+	index_endscan(scan);
+	cc_store_end(&store);
+}
+
+/*
+ * Delete the cells of counters that are not among "ids".  Hold the fold's lock.
+ * Passes over the others' without reading them.
+ */
+void
+cc_store_trim(const List *ids, Snapshot snapshot)
+{
+	Relation	rel = table_open(cc_catalog_relid(CC_TABLE_CELL), RowExclusiveLock);
+	Relation	index = cc_catalog_open_index(rel, CELL_KEYS, AccessShareLock);
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	IndexScanDesc scan = cc_index_beginscan(rel, index, snapshot, 1);
+	int32		after = 0;
+	bool		found = true;
+
+	while (found)
+	{
+		ScanKeyData key;
+
+		ScanKeyInit(&key, Anum_cell_counter, BTGreaterStrategyNumber, F_INT4GT,
+					Int32GetDatum(after));
+		index_rescan(scan, &key, 1, NULL, 0);
+		while ((found = index_getnext_slot(scan, ForwardScanDirection, slot)))
+		{
+			bool		isnull;
+
+			CHECK_FOR_INTERRUPTS();
+			after = DatumGetInt32(slot_getattr(slot, Anum_cell_counter, &isnull));
+			if (list_member_int(ids, after))
+				break;			/* on behind it */
+			simple_heap_delete(rel, &slot->tts_tid);
+		}
+	}
+	index_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	index_close(index, AccessShareLock);
+	table_close(rel, NoLock);
+}
+
+/* In which period's row a cell is. */
+DateADT
+cc_store_period(const CellName *name)
+{
+	int			year;
+	int			month;
+	int			day;
+
+	if (name->kind & CELL_ALL)
+		return PERIOD_ALL;
+	if ((name->kind & CELL_NO_DAY) || DATE_IS_NOEND(name->day))
+		return PERIOD_NONE;
+	if (DATE_IS_NOBEGIN(name->day))
+		return PERIOD_BEFORE;
+	j2date(name->day + POSTGRES_EPOCH_JDATE, &year, &month, &day);
+	return Max(name->day - (day - 1), PERIOD_BEFORE + 1);
+}
+
+/* a fold's changes on their way into counter_cell */
+typedef struct Applying
+{
+	CellStore	store;
+	RowWriter  *writer;
+	int64		fold;
+	MemoryContext group_context;	/* reset by each row */
+} Applying;
+
+/* Merge sorted changes into a row's sorted cells; those that come to nothing go. */
+static void
+merge_cells(StringInfo merged, bytea *old, Cell **changes, int nchanges, int prefix_len)
+{
+	CellReader	reader = {NULL, NULL};
+	PackedCell	stored;
+	bool		has_stored;
+	int			i = 0;
+
+	if (old)
+	{
+		reader.at = VARDATA_ANY(old);
+		reader.end = reader.at + VARSIZE_ANY_EXHDR(old);
+	}
+	has_stored = cc_unpack_cell(&reader, &stored);
+	while (has_stored || i < nchanges)
+	{
+		const char *name = i < nchanges ? changes[i]->name + prefix_len : NULL;
+		int			len = i < nchanges ? changes[i]->len - prefix_len : 0;
+		int			order = !has_stored ? 1 : !name ? -1 : memcmp(stored.name, name,
+																  Min(stored.len, len));
+		int64		n;
+		Numeric		sum;
+
+		if (order == 0)
+			order = stored.len - len;
+		if (order < 0)
+		{
+			cc_pack_cell(merged, stored.name, stored.len, stored.n, stored.sum);
+			has_stored = cc_unpack_cell(&reader, &stored);
+			continue;
+		}
+		n = changes[i]->n + (order == 0 ? stored.n : 0);
+		sum = order == 0 ? cc_sum_add(changes[i]->sum, stored.sum) : changes[i]->sum;
+		if (!cc_cell_is_zero(n, sum))
+			cc_pack_cell(merged, name, len, n, sum);
+		if (order == 0)
+			has_stored = cc_unpack_cell(&reader, &stored);
+		i++;
+	}
+}
+
+/* Put the changes of one key and period into its row. */
+static void
+apply_row(Applying *applying, const StoreKey *key, Cell **changes, int nchanges, int prefix_len)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(applying->group_context);
+	ItemPointerData tid;
+	bytea	   *old = cc_store_find(&applying->store, key, &tid);
+	StringInfoData merged;
+	Datum		values[Natts_cell];
+	bool		nulls[Natts_cell] = {false};
+
+	initStringInfo(&merged);
+	appendStringInfoSpaces(&merged, VARHDRSZ);
+	merge_cells(&merged, old, changes, nchanges, prefix_len);
+	if (old)
+		simple_heap_delete(applying->store.rel, &tid);
+	if (merged.len > VARHDRSZ)
+	{
+		SET_VARSIZE(merged.data, merged.len);
+		values[Anum_cell_counter - 1] = Int32GetDatum(key->counter);
+		values[Anum_cell_dimension - 1] = Int16GetDatum(key->dimension);
+		values[Anum_cell_key - 1] = PointerGetDatum(cstring_to_text_with_len(key->key,
+																			 key->key_len));
+		values[Anum_cell_period - 1] = DateADTGetDatum(key->period);
+		values[Anum_cell_fold - 1] = Int64GetDatum(applying->fold);
+		values[Anum_cell_cells - 1] = PointerGetDatum(merged.data);
+		cc_writer_insert(applying->writer, values, nulls);
+	}
+	MemoryContextSwitchTo(old_context);
+	MemoryContextReset(applying->group_context);
+}
+
+/* Add a cell to what all its key's days come to. */
+static void
+add_to_all(CellSet *all, StringInfo buf, const Cell *cell, int prefix_len, const CellName *name)
+{
+	CellName	total = *name;
+
+	total.day = 0;
+	total.kind = (name->kind & CELL_SUM_KIND) | CELL_ALL;
+	resetStringInfo(buf);
+	appendBinaryStringInfo(buf, cell->name, prefix_len);
+	cc_cell_append_suffix(buf, &total);
+	cc_cells_add(all, buf->data, buf->len, cell->n, cell->sum);
+}
+
+/* Apply the cells of one key: those of each period, and all together. */
+static void
+apply_key(Applying *applying, Cell **cells, uint32 count, CellSet *all, StringInfo buf)
+{
+	int			prefix_len = cc_cell_prefix_len(cells[0]->name);
+	CellName	name;
+	StoreKey	key;
+	uint32		first = 0;
+
+	cc_cell_read_prefix(cells[0]->name, &name);
+	key = (StoreKey) {name.counter, name.dimension, name.key, name.key_len, 0};
+	cc_cells_reset(all);
+	for (uint32 i = 0; i < count; i++)
+	{
+		DateADT		period;
+
+		cc_cell_read_suffix(cells[i]->name + prefix_len, cells[i]->len - prefix_len, &name);
+		period = cc_store_period(&name);
+		if (i > 0 && period != key.period)
+		{
+			apply_row(applying, &key, cells + first, i - first, prefix_len);
+			first = i;
+		}
+		key.period = period;
+		add_to_all(all, buf, cells[i], prefix_len, &name);
+	}
+	apply_row(applying, &key, cells + first, count - first, prefix_len);
+	key.period = PERIOD_ALL;
+	cells = cc_cells_sorted(all);
+	apply_row(applying, &key, cells, cc_cells_count(all), prefix_len);
+	pfree(cells);
+}
+
+/*
+ * Add the cells to counter_cell, under a fold's number.  What this transaction
+ * applied before counts.
+ */
+void
+cc_store_apply(CellSet *cells, int64 fold)
+{
+	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "clinicache apply",
+											   ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(work);
+	Cell	  **sorted = cc_cells_sorted(cells);
+	CellSet    *all = cc_cells_create(work);
+	Applying	applying = {.fold = fold};
+	Snapshot	snapshot;
+	StringInfoData buf;
+	uint32		count = cc_cells_count(cells);
+	uint32		end;
+
+	initStringInfo(&buf);
+	CommandCounterIncrement();
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	applying.group_context = AllocSetContextCreate(work, "clinicache apply row",
+												   ALLOCSET_DEFAULT_SIZES);
+	cc_store_begin(&applying.store, snapshot, RowExclusiveLock);
+	applying.writer = cc_writer_begin(applying.store.rel, Natts_cell);
+	for (uint32 i = 0; i < count; i = end)
+	{
+		int			prefix_len = cc_cell_prefix_len(sorted[i]->name);
+
+		CHECK_FOR_INTERRUPTS();
+		for (end = i + 1; end < count && sorted[end]->len > prefix_len &&
+			 memcmp(sorted[end]->name, sorted[i]->name, prefix_len) == 0; end++)
+			;
+		apply_key(&applying, sorted + i, end - i, all, &buf);
+	}
+	cc_writer_end(applying.writer);
+	cc_store_end(&applying.store);
+	UnregisterSnapshot(snapshot);
+	CommandCounterIncrement();
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(work);
+}
+
+/* Which row of a batch the key's cells are in. */
+int
+cc_batch_bucket(const char *key, int len)
+{
+	return hash_bytes((const unsigned char *) key, len) % BATCH_BUCKETS;
+}
+
+/* Write the cells into counter_batch, under a fold's number. */
+void
+cc_batch_write(CellSet *cells, int64 fold)
+{
+	StringInfoData rows[BATCH_BUCKETS] = {{0}};
+	Relation	rel = table_open(cc_catalog_relid(CC_TABLE_BATCH), RowExclusiveLock);
+	RowWriter  *writer = cc_writer_begin(rel, Natts_batch);
+	Cell	  **sorted = cc_cells_sorted(cells);
+
+	for (uint32 i = 0; i < cc_cells_count(cells); i++)
+	{
+		CellName	name;
+		StringInfo	row;
+
+		if (cc_cell_is_zero(sorted[i]->n, sorted[i]->sum))
+			continue;
+		cc_cell_read_prefix(sorted[i]->name, &name);
+		row = &rows[cc_batch_bucket(name.key, name.key_len)];
+		if (row->data == NULL)
+		{
+			initStringInfo(row);
+			appendStringInfoSpaces(row, VARHDRSZ);
+		}
+		cc_pack_cell(row, sorted[i]->name, sorted[i]->len, sorted[i]->n, sorted[i]->sum);
+	}
+	for (int bucket = 0; bucket < BATCH_BUCKETS; bucket++)
+	{
+		Datum		values[Natts_batch];
+		bool		nulls[Natts_batch] = {false};
+
+		if (rows[bucket].data == NULL)
+			continue;
+		SET_VARSIZE(rows[bucket].data, rows[bucket].len);
+		values[Anum_batch_bucket - 1] = Int32GetDatum(bucket);
+		values[Anum_batch_fold - 1] = Int64GetDatum(fold);
+		values[Anum_batch_cells - 1] = PointerGetDatum(rows[bucket].data);
+		cc_writer_insert(writer, values, nulls);
+		pfree(rows[bucket].data);
+	}
+	cc_writer_end(writer);
+	table_close(rel, NoLock);
+	pfree(sorted);
+}
+
+/*
+ * Call "visit" for each cell of a bucket in the batches of folds after one and up
+ * to another; "remove": then delete the rows.  Returns the size of what was read.
+ */
+Size
+cc_batch_read(int bucket, int64 after, int64 upto, Snapshot snapshot, bool remove,
+			  BatchVisit visit, void *arg)
+{
+	LOCKMODE	lockmode = remove ? RowExclusiveLock : AccessShareLock;
+	Relation	rel = table_open(cc_catalog_relid(CC_TABLE_BATCH), lockmode);
+	Relation	index = cc_catalog_open_index(rel, BATCH_KEYS, AccessShareLock);
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	IndexScanDesc scan = cc_index_beginscan(rel, index, snapshot, 3);
+	ScanKeyData keys[3];
+	Size		size = 0;
+
+	ScanKeyInit(&keys[0], Anum_batch_bucket, BTEqualStrategyNumber, F_INT4EQ,
+				Int32GetDatum(bucket));
+	ScanKeyInit(&keys[1], Anum_batch_fold, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(after));
+	ScanKeyInit(&keys[2], Anum_batch_fold, BTLessEqualStrategyNumber, F_INT8LE,
+				Int64GetDatum(upto));
+	index_rescan(scan, keys, 3, NULL, 0);
+	while (index_getnext_slot(scan, ForwardScanDirection, slot))
+	{
+		bool		isnull;
+		bytea	   *cells = DatumGetByteaPP(slot_getattr(slot, Anum_batch_cells, &isnull));
+		CellReader	reader = {VARDATA_ANY(cells), VARDATA_ANY(cells) + VARSIZE_ANY_EXHDR(cells)};
+		PackedCell	packed;
+
+		CHECK_FOR_INTERRUPTS();
+		size += VARSIZE_ANY_EXHDR(cells);
+		while (cc_unpack_cell(&reader, &packed))
+		{
+			visit(&packed, arg);
+			if (packed.sum)
+				pfree(packed.sum);
+		}
+		if (remove)
+			simple_heap_delete(rel, &slot->tts_tid);
+	}
+	index_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	index_close(index, AccessShareLock);
+	table_close(rel, remove ? NoLock : lockmode);
+	return size;
+}

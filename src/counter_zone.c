@@ -1,0 +1,232 @@
+/*-------------------------------------------------------------------------
+ *
+ * counter_zone.c
+ *		Tenants whose time zone changes: their rows count for other days.
+ *
+ * Part of whatever statement changes clinicache.tenant.  Every counted table is
+ * locked against changes; then what the tenants' rows contributed in the old zone
+ * is taken off, and what they contribute in the new one is added, as deltas of
+ * this transaction.  Whoever writes afterwards has the lock to wait for, and reads
+ * the zones anew.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "clinicache.h"
+
+#include "access/table.h"
+#include "access/tableam.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_type.h"
+#include "counter.h"
+#include "counter_scan.h"
+#include "counter_source.h"
+#include "deltas.h"
+#include "executor/tuptable.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+PG_FUNCTION_INFO_V1(clinicache_rezone);
+PG_FUNCTION_INFO_V1(clinicache_distrust_counters);
+
+/* tenants with the zone before and after; NULL: the counter's own */
+typedef struct Rezoning
+{
+	int			count;
+	char	  **tenants;
+	pg_tz	  **before;
+	pg_tz	  **after;
+	MemoryContext row_context;
+} Rezoning;
+
+static void
+add_in_zone(Tracker *tracker, CounterRule *rule, pg_tz *tz, TupleTableSlot *slot,
+			const char *tenant, int n)
+{
+	TenantZone	zone = rule->zone;
+	Contribution contribution;
+	Numeric		sum;
+
+	if (tz != NULL)
+		cc_zone_set(&zone, tz);
+	if (!cc_counter_contribution(tracker, rule, &zone, slot->tts_values, slot->tts_isnull,
+								 &contribution))
+		return;
+	sum = contribution.sum;
+	if (sum != NULL && n < 0)
+		sum = DatumGetNumeric(DirectFunctionCall1(numeric_uminus, NumericGetDatum(sum)));
+	cc_deltas_add(tenant, strlen(tenant), contribution.name, contribution.len, n, sum);
+}
+
+/* The row's place among the tenants; -1: it is of another. */
+static int
+find_tenant(Rezoning *rezoning, Tracker *tracker, TupleTableSlot *slot)
+{
+	StringInfoData text;
+	SourceColumn *source;
+	Datum		value;
+
+	initStringInfo(&text);
+	if (tracker->tenant->constant)
+		appendStringInfoString(&text, tracker->tenant->constant);
+	else
+	{
+		source = cc_find_value(tracker, tracker->tenant, slot->tts_values, slot->tts_isnull, &value);
+		if (source == NULL)
+			return -1;
+		cc_value_append(&text, &source->type, value);
+	}
+	for (int i = 0; i < rezoning->count; i++)
+		if (strcmp(rezoning->tenants[i], text.data) == 0)
+			return i;
+	return -1;
+}
+
+static void
+rezone_row(Rezoning *rezoning, Tracker *tracker, TupleTableSlot *slot)
+{
+	int			which = find_tenant(rezoning, tracker, slot);
+
+	if (which < 0)
+		return;
+	for (int i = 0; i < tracker->ncounters; i++)
+	{
+		CounterRule *rule = &tracker->counters[i];
+
+		if (rule->id == 0 || rule->day == NULL)
+			continue;
+		add_in_zone(tracker, rule, rezoning->before[which], slot, rezoning->tenants[which], -1);
+		add_in_zone(tracker, rule, rezoning->after[which], slot, rezoning->tenants[which], 1);
+	}
+}
+
+static void
+rezone_table(Rezoning *rezoning, Relation rel, Jsonb *config, List *sources, Snapshot snapshot)
+{
+	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "clinicache rezone",
+											   ALLOCSET_DEFAULT_SIZES);
+	Tracker    *tracker = cc_config_compile(rel, config, work);
+	TupleTableSlot *slot;
+	TableScanDesc scan;
+
+	cc_sources_apply(tracker, sources);
+	if (tracker->tenant == NULL || !tracker->counting)
+	{
+		MemoryContextDelete(work);
+		return;
+	}
+	slot = table_slot_create(rel, NULL);
+	scan = table_beginscan(rel, snapshot, 0, NULL);
+	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	{
+		MemoryContext old;
+
+		CHECK_FOR_INTERRUPTS();
+		slot_getsomeattrs(slot, tracker->max_attno);
+		old = MemoryContextSwitchTo(rezoning->row_context);
+		rezone_row(rezoning, tracker, slot);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(rezoning->row_context);
+	}
+	table_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	MemoryContextDelete(work);
+}
+
+static void
+rezone_source(Rezoning *rezoning, Oid relid, List *sources)
+{
+	Jsonb	   *config = cc_scan_config(relid);
+	List	   *relids = find_all_inheritors(relid, ShareRowExclusiveLock, NULL);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	ListCell   *cell;
+
+	foreach(cell, relids)
+	{
+		Relation	rel = table_open(lfirst_oid(cell), NoLock);
+
+		if (rel->rd_rel->relkind == RELKIND_RELATION)
+			rezone_table(rezoning, rel, config, sources, snapshot);
+		table_close(rel, NoLock);
+	}
+	UnregisterSnapshot(snapshot);
+}
+
+static char **
+text_array(ArrayType *array, int *count)
+{
+	Datum	   *values;
+	bool	   *nulls;
+	char	  **result;
+
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &values, &nulls, count);
+	result = palloc(sizeof(char *) * Max(1, *count));
+	for (int i = 0; i < *count; i++)
+		result[i] = nulls[i] ? NULL : TextDatumGetCString(values[i]);
+	return result;
+}
+
+static pg_tz **
+zones(char **names, int count)
+{
+	pg_tz	  **result = palloc(sizeof(pg_tz *) * Max(1, count));
+
+	for (int i = 0; i < count; i++)
+		result[i] = names[i] ? pg_tzset(names[i]) : NULL;
+	return result;
+}
+
+/*
+ * rezone(tenants text[], before text[], after text[]) -> void
+ *		Called by the trigger of clinicache.tenant; a null zone: none of its own.
+ */
+Datum
+clinicache_rezone(PG_FUNCTION_ARGS)
+{
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	List	   *sources = cc_sources_load(snapshot);
+	List	   *done = NIL;
+	Rezoning	rezoning;
+	int			count;
+	ListCell   *cell;
+
+	UnregisterSnapshot(snapshot);
+	rezoning.tenants = text_array(PG_GETARG_ARRAYTYPE_P(0), &rezoning.count);
+	rezoning.before = zones(text_array(PG_GETARG_ARRAYTYPE_P(1), &count), rezoning.count);
+	rezoning.after = zones(text_array(PG_GETARG_ARRAYTYPE_P(2), &count), rezoning.count);
+	rezoning.row_context = AllocSetContextCreate(CurrentMemoryContext, "clinicache rezone row",
+												 ALLOCSET_DEFAULT_SIZES);
+	foreach(cell, sources)
+	{
+		Oid			relid = ((CounterSource *) lfirst(cell))->relid;
+
+		if (list_member_oid(done, relid))
+			continue;
+		done = lappend_oid(done, relid);
+		rezone_source(&rezoning, relid, cc_sources_of(sources, relid));
+	}
+	PG_RETURN_VOID();
+}
+
+/*
+ * distrust_counters(reason text) -> void
+ *		All counters are read from their tables from now on, until they are rebuilt.
+ */
+Datum
+clinicache_distrust_counters(PG_FUNCTION_ARGS)
+{
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	ListCell   *cell;
+
+	foreach(cell, cc_sources_load(snapshot))
+		cc_sources_distrust(((CounterSource *) lfirst(cell))->id,
+							text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	UnregisterSnapshot(snapshot);
+	PG_RETURN_VOID();
+}
