@@ -46,6 +46,8 @@ OBJS = \
 	src/counter_zone.o \
 	src/counter_sql.o \
 	src/class_label.o \
+	src/recent.o \
+	src/dashboard.o \
 	src/history.o \
 	src/delivery.o \
 	src/shared.o \

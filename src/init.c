@@ -12,6 +12,7 @@
 #include "flush.h"
 #include "invalidation_log.h"
 #include "miscadmin.h"
+#include "recent.h"
 #include "shared.h"
 #include "tenant_zone.h"
 #include "tracker.h"
@@ -35,6 +36,7 @@ _PG_init(void)
 	cc_flush_init();
 	cc_class_init();
 	cc_scan_init();
+	cc_recent_init();
 	/* pg_upgrade counts on it that nobody writes behind its back */
 	if (process_shared_preload_libraries_in_progress && !IsBinaryUpgrade)
 	{

@@ -190,7 +190,15 @@ cc_tenant_own_zone(const char *tenant, int len)
 	return entry ? &entry->zone : NULL;
 }
 
-/* The same, and clinicache.timezone where there is none. */
+/* Has any tenant a zone of its own? */
+bool
+cc_tenants_have_zones(void)
+{
+	(void) cc_tenant_own_zone("", 0);
+	return zone_cache->members > 0;
+}
+
+/* The zone of a tenant, and clinicache.timezone where it has none. */
 TenantZone *
 cc_tenant_zone(const char *tenant, int len)
 {

@@ -23,6 +23,7 @@ typedef struct TenantZone
 
 extern void cc_tenant_zone_init(void);
 extern TenantZone *cc_tenant_own_zone(const char *tenant, int len);
+extern bool cc_tenants_have_zones(void);
 extern TenantZone *cc_tenant_zone(const char *tenant, int len);
 extern void cc_zone_set(TenantZone *zone, pg_tz *tz);
 extern Timestamp cc_zone_local(TenantZone *zone, TimestampTz instant);

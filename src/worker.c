@@ -4,7 +4,8 @@
  *		The worker of one database: delivers what commits leave to it.
  *
  *		woken ─▶ pass: snapshot ─▶ delivery.c ─▶ commit ─▶ go on from the snapshot
- *		      ─▶ pause, the longer the more there was ─▶ next pass, or sleep
+ *		      ─▶ pause, the longer the more there was ─▶ fold counters (fold.c)
+ *		      ─▶ next pass, or sleep
  *
  * About once a second a message carries the position ("pos"), for which WAL is
  * flushed, and after news it is stored (history.c), in a transaction of its own:
@@ -26,6 +27,7 @@
 #include "commands/extension.h"
 #include "compat.h"
 #include "delivery.h"
+#include "fold.h"
 #include "history.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -49,6 +51,9 @@
 #define STORE_RETRY_MS 100		/* the history is somebody else's for a moment */
 #define QUEUE_FULL_MS 200		/* look again whether listeners have caught up */
 
+#define FOLD_RECORDS 256		/* readers of counters pass over no more than that, about ... */
+#define FOLD_IDLE_MS 1000		/* ... nor over what is older */
+
 /* a pause of so many microseconds for each record of the pass before, coalesce_ms at most */
 #define PAUSE_PER_RECORD 500
 
@@ -63,6 +68,8 @@ static TimestampTz last_pos = 0;
 static TimestampTz last_store = 0;
 static TimestampTz store_failed = 0;
 static TimestampTz last_upkeep = 0;
+static TimestampTz last_fold = 0;
+static int64 unfolded = 0;		/* records since then, as far as we know */
 static TimestampTz started = 0;
 static bool news = false;		/* sent since the position was stored */
 static bool extension_gone = false;
@@ -361,6 +368,7 @@ pass(bool pos_due)
 		pg_atomic_write_u32(&mine->asleep, 0);
 		return QUEUE_FULL_MS;
 	}
+	unfolded += records;
 	pg_atomic_write_u64(&mine->waiting_since, records > 0 ? (uint64) began : 0);
 	pg_atomic_write_u64(&mine->counters.records_passed, left);
 	news |= records > 0;
@@ -399,10 +407,24 @@ call(const char *name)
 	commit_transaction();
 }
 
+/* Fold counters: "merge" leaves no batches for readers to look into. */
+static void
+fold(bool merge)
+{
+	begin_transaction("folding");
+	if (OidIsValid(get_extension_oid(CC_EXTENSION, true)))
+		(void) cc_fold(merge);
+	commit_transaction();
+	last_fold = GetCurrentTimestamp();
+	unfolded = 0;
+}
+
 static void
 upkeep(void)
 {
 	last_upkeep = GetCurrentTimestamp();
+	fold(true);
+	call("maintain_counters");
 	call("maintain_empty");
 	call("maintain_history");
 }
@@ -482,6 +504,9 @@ run(void)
 		pg_atomic_write_u32(&mine->asleep, 1);
 		pg_memory_barrier();
 		pause_for(pass(pos_due));
+		if (!extension_gone &&
+			(unfolded >= FOLD_RECORDS || is_past(last_fold, GetCurrentTimestamp(), FOLD_IDLE_MS)))
+			fold(false);
 		if (!extension_gone && is_past(last_upkeep, now, cc_upkeep_interval * 1000))
 			upkeep();
 		forgive(now);

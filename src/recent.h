@@ -1,0 +1,18 @@
+/*-------------------------------------------------------------------------
+ *
+ * recent.h
+ *		The newest rows of a counted table, for dashboards.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CLINICACHE_RECENT_H
+#define CLINICACHE_RECENT_H
+
+#include "counter_source.h"
+#include "utils/snapshot.h"
+
+extern void cc_recent_init(void);
+extern char *cc_recent_rows(const CounterSource *source, const char *dimension, const char *key,
+							int count, Snapshot snapshot, char **tenant);
+
+#endif							/* CLINICACHE_RECENT_H */
