@@ -343,6 +343,7 @@ read_varint(CellReader *reader)
 	return 0;
 }
 
+/* Append a cell. */
 void
 cc_pack_cell(StringInfo buf, const char *name, int len, int64 n, Numeric sum)
 {
@@ -354,6 +355,20 @@ cc_pack_cell(StringInfo buf, const char *name, int len, int64 n, Numeric sum)
 	append_varint(buf, sum_len);
 	if (sum_len > 0)
 		appendBinaryStringInfo(buf, VARDATA(sum), sum_len);
+}
+
+/* Start reading packed cells (NULL: none), which must not be compressed. */
+CellReader
+cc_cells_reader(bytea *packed)
+{
+	CellReader	reader = {NULL, NULL};
+
+	if (packed)
+	{
+		reader.at = VARDATA_ANY(packed);
+		reader.end = reader.at + VARSIZE_ANY_EXHDR(packed);
+	}
+	return reader;
 }
 
 /* The next cell; false at the end.  Its name points into what is read. */

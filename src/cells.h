@@ -94,6 +94,7 @@ typedef struct CellReader
 	const char *end;
 } CellReader;
 
+extern CellReader cc_cells_reader(bytea *packed);
 extern void cc_pack_cell(StringInfo buf, const char *name, int len, int64 n, Numeric sum);
 extern bool cc_unpack_cell(CellReader *reader, PackedCell *cell);
 extern void cc_cell_shorten(StringInfo text);

@@ -113,6 +113,11 @@ add_answer(Reading *reading, int wish, DateADT day, uint8 kind, const CellName *
 
 	name.class = of->class;
 	name.class_len = of->class_len;
+	if (reading->query->direct)
+	{
+		reading->query->direct(wish, &name, n, sum, reading->query->arg);
+		return;
+	}
 	resetStringInfo(&reading->name);
 	cc_cell_append_prefix(&reading->name, &name);
 	cc_cell_append_suffix(&reading->name, &name);
@@ -163,7 +168,7 @@ add_packed(const PackedCell *packed, void *arg)
 static void
 add_record(bytea *deltas, void *arg)
 {
-	CellReader	reader = {VARDATA_ANY(deltas), VARDATA_ANY(deltas) + VARSIZE_ANY_EXHDR(deltas)};
+	CellReader	reader = cc_cells_reader(deltas);
 	PackedCell	packed;
 
 	while (cc_unpack_cell(&reader, &packed))
@@ -181,29 +186,34 @@ add_batched(const PackedCell *packed, void *arg)
 	add_delta(&name, packed->n, packed->sum, arg);
 }
 
-/* Add a row of counter_cell; true if there is one. */
-static void
+/*
+ * Add a row of counter_cell.  Under PERIOD_ALL, true: the key is split, its days are
+ * elsewhere; under a month, true: there is one.
+ */
+static bool
 add_stored(Reading *reading, const ReadEntry *entry, CellStore *store, const StoreKey *key)
 {
+	bool		all = reading->query->wishes[entry->wish].all;
 	bytea	   *cells = cc_store_find(store, key, NULL);
-	CellReader	reader;
+	bool		is_split = key->period != PERIOD_ALL || cc_store_is_split(cells);
+	CellReader	reader = cc_cells_reader(cells);
 	PackedCell	packed;
 
-	if (cells == NULL)
-		return;
-	reader.at = VARDATA_ANY(cells);
-	reader.end = reader.at + VARSIZE_ANY_EXHDR(cells);
+	if (is_split && key->period == PERIOD_ALL && !all)
+		return true;
 	while (cc_unpack_cell(&reader, &packed))
 	{
 		CellName	name;
 
 		cc_cell_read_suffix(packed.name, packed.len, &name);
-		if (key->period == PERIOD_ALL)
+		if (name.kind & CELL_ALL)
 			add_answer(reading, entry->wish, 0, name.kind, &name, packed.n, packed.sum);
 		else
-			add_day(reading, entry, &name, packed.n, packed.sum, true);
+			add_day(reading, entry, &name, packed.n, packed.sum, is_split);
 	}
-	pfree(cells);
+	if (cells)
+		pfree(cells);
+	return is_split && cells != NULL;
 }
 
 static void
@@ -218,13 +228,21 @@ add_periods(Reading *reading, const ReadEntry *entry, CellStore *store, StoreKey
 	key->period = from;
 	if (from == to)
 	{
-		add_stored(reading, entry, store, key);
+		(void) add_stored(reading, entry, store, key);
 		return;
 	}
-	key->period = from == PERIOD_BEFORE ? PERIOD_ALL : from - 1;
+	/* from a finite day on, month after month as long as there is one: mostly there are no gaps */
+	if (from != PERIOD_BEFORE && from != PERIOD_NONE)
+		for (key->period = from; key->period <= to; key->period = cc_store_next_month(key->period))
+			if (!add_stored(reading, entry, store, key))
+				break;
+	if (from == PERIOD_BEFORE)
+		key->period = PERIOD_ALL;
+	else if (from == PERIOD_NONE)
+		key->period = from - 1;
 	while (cc_store_next_period(store, key) && key->period <= to)
 	{
-		add_stored(reading, entry, store, key);
+		(void) add_stored(reading, entry, store, key);
 		if (key->period == PERIOD_NONE)
 			break;
 	}
@@ -244,9 +262,7 @@ add_folded(Reading *reading, Snapshot snapshot)
 
 		if (entry->live)
 			continue;
-		if (query->wishes[entry->wish].all)
-			add_stored(reading, entry, &store, &key);
-		if (query->wishes[entry->wish].days)
+		if (add_stored(reading, entry, &store, &key) && query->wishes[entry->wish].days)
 			add_periods(reading, entry, &store, &key);
 	}
 	cc_store_end(&store);
@@ -295,6 +311,8 @@ static void
 start_over(Reading *reading, Snapshot snapshot)
 {
 	cc_cells_reset(reading->query->cells);
+	if (reading->query->restart)
+		reading->query->restart(reading->query->arg);
 	for (int i = 0; i < reading->nentries; i++)
 		count_live(reading, &reading->entries[i], snapshot);
 }

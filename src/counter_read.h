@@ -26,6 +26,9 @@ typedef struct CounterWish
 	List	   *sources;		/* of CounterSource */
 } CounterWish;
 
+/* is given a cell of the answer */
+typedef void (*AnswerVisit) (int wish, const CellName *name, int64 n, Numeric sum, void *arg);
+
 typedef struct CounterQuery
 {
 	const char *dimension;
@@ -34,11 +37,17 @@ typedef struct CounterQuery
 	int			nwishes;
 	CounterWish *wishes;
 	List	   *sources;		/* all there are, see cc_counters_begin */
-	CellSet    *cells;			/* the answer */
-} CounterQuery;
 
-/* a cell of the answer */
-typedef void (*AnswerVisit) (int wish, const CellName *name, int64 n, Numeric sum, void *arg);
+	/*
+	 * The answer: a set to be visited later, or, if "direct" is given, pieces of
+	 * cells, to be added up by whoever is given them, who has to begin anew when
+	 * "restart" is called.
+	 */
+	CellSet    *cells;
+	AnswerVisit direct;
+	void		(*restart) (void *arg);
+	void	   *arg;
+} CounterQuery;
 
 extern void cc_counters_begin(CounterQuery *query, Snapshot snapshot);
 extern void cc_counters_read(CounterQuery *query, Snapshot snapshot);

@@ -3,9 +3,9 @@
  * counter_store.c
  *		Folded counters: clinicache.counter_cell and counter_batch.
  *
- * counter_cell has a row for each key and month in which the key has days, with
- * the cells of those days, and one for all days together.  A fold that changes a
- * row inserts another and deletes the old one: whoever has an old snapshot still
+ * counter_cell has one row for a key with few cells: all of them, under PERIOD_ALL.
+ * When they become more it is split: a row for each month, with the cells of its
+ * days, and under PERIOD_ALL what all days come to.  A fold that changes a row inserts another and deletes the old one: whoever has an old snapshot still
  * finds that.  Index entries are ordered by fold, so that the newest, which is the
  * one wanted, comes before all that are dead; rows updated in place would become
  * a chain that every reader has to walk while an old snapshot is open.
@@ -48,6 +48,7 @@
 #define Anum_cell_cells 6
 #define Natts_cell 6
 #define CELL_KEYS 5
+#define COMPACT_CELLS 48		/* a key with so many is not split */
 #define MAX_KEYS 4				/* that a scan is given */
 
 #define Anum_batch_bucket 1
@@ -175,8 +176,7 @@ cc_store_visit(int32 counter, Snapshot snapshot, StoreVisit visit, void *arg)
 		found.key = VARDATA_ANY(key_text);
 		found.key_len = VARSIZE_ANY_EXHDR(key_text);
 		found.period = DatumGetDateADT(slot->tts_values[Anum_cell_period - 1]);
-		reader.at = VARDATA_ANY(cells);
-		reader.end = reader.at + VARSIZE_ANY_EXHDR(cells);
+		reader = cc_cells_reader(cells);
 		while (cc_unpack_cell(&reader, &packed))
 			visit(&found, &packed, arg);
 		pfree(cells);
@@ -223,7 +223,21 @@ cc_store_trim(const List *ids, Snapshot snapshot)
 	table_close(rel, NoLock);
 }
 
-/* In which period's row a cell is. */
+/* Is this, found under PERIOD_ALL, of a key whose days are in rows of their own? */
+bool
+cc_store_is_split(bytea *cells)
+{
+	CellReader	reader = cc_cells_reader(cells);
+	PackedCell	packed;
+	CellName	name;
+
+	if (!cc_unpack_cell(&reader, &packed))
+		return false;
+	cc_cell_read_suffix(packed.name, packed.len, &name);
+	return (name.kind & CELL_ALL) != 0;
+}
+
+/* In which row of a split key a cell is. */
 DateADT
 cc_store_period(const CellName *name)
 {
@@ -241,30 +255,39 @@ cc_store_period(const CellName *name)
 	return Max(name->day - (day - 1), PERIOD_BEFORE + 1);
 }
 
+/* The month after one of these. */
+DateADT
+cc_store_next_month(DateADT month)
+{
+	CellName	name = {.day = month + 31};
+
+	return cc_store_period(&name);
+}
+
 /* a fold's changes on their way into counter_cell */
 typedef struct Applying
 {
 	CellStore	store;
 	RowWriter  *writer;
 	int64		fold;
-	MemoryContext group_context;	/* reset by each row */
+	bool		hidden;			/* the snapshot shows a row under PERIOD_ALL that is deleted */
+	MemoryContext key_context;	/* reset by each key */
+	MemoryContext row_context;	/* reset by each row */
 } Applying;
 
-/* Merge sorted changes into a row's sorted cells; those that come to nothing go. */
-static void
+/*
+ * Merge sorted changes into a row's sorted cells (NULL: none); those that come to
+ * nothing go.  Returns how many there are then.
+ */
+static int
 merge_cells(StringInfo merged, bytea *old, Cell **changes, int nchanges, int prefix_len)
 {
-	CellReader	reader = {NULL, NULL};
+	CellReader	reader = cc_cells_reader(old);
 	PackedCell	stored;
-	bool		has_stored;
+	bool		has_stored = cc_unpack_cell(&reader, &stored);
+	int			count = 0;
 	int			i = 0;
 
-	if (old)
-	{
-		reader.at = VARDATA_ANY(old);
-		reader.end = reader.at + VARSIZE_ANY_EXHDR(old);
-	}
-	has_stored = cc_unpack_cell(&reader, &stored);
 	while (has_stored || i < nchanges)
 	{
 		const char *name = i < nchanges ? changes[i]->name + prefix_len : NULL;
@@ -279,49 +302,68 @@ merge_cells(StringInfo merged, bytea *old, Cell **changes, int nchanges, int pre
 		if (order < 0)
 		{
 			cc_pack_cell(merged, stored.name, stored.len, stored.n, stored.sum);
+			count++;
 			has_stored = cc_unpack_cell(&reader, &stored);
 			continue;
 		}
 		n = changes[i]->n + (order == 0 ? stored.n : 0);
 		sum = order == 0 ? cc_sum_add(changes[i]->sum, stored.sum) : changes[i]->sum;
 		if (!cc_cell_is_zero(n, sum))
+		{
 			cc_pack_cell(merged, name, len, n, sum);
+			count++;
+		}
 		if (order == 0)
 			has_stored = cc_unpack_cell(&reader, &stored);
 		i++;
 	}
+	return count;
+}
+
+/* Write a key's row in place of the old one (NULL: there is none); empty: only delete that. */
+static void
+put_row(Applying *applying, const StoreKey *key, ItemPointer old, StringInfo merged)
+{
+	Datum		values[Natts_cell];
+	bool		nulls[Natts_cell] = {false};
+
+	if (old)
+		simple_heap_delete(applying->store.rel, old);
+	if (merged->len <= VARHDRSZ)
+		return;
+	SET_VARSIZE(merged->data, merged->len);
+	values[Anum_cell_counter - 1] = Int32GetDatum(key->counter);
+	values[Anum_cell_dimension - 1] = Int16GetDatum(key->dimension);
+	values[Anum_cell_key - 1] = PointerGetDatum(cstring_to_text_with_len(key->key, key->key_len));
+	values[Anum_cell_period - 1] = DateADTGetDatum(key->period);
+	values[Anum_cell_fold - 1] = Int64GetDatum(applying->fold);
+	values[Anum_cell_cells - 1] = PointerGetDatum(merged->data);
+	cc_writer_insert(applying->writer, values, nulls);
+}
+
+static void
+begin_row(StringInfo row)
+{
+	initStringInfo(row);
+	appendStringInfoSpaces(row, VARHDRSZ);
 }
 
 /* Put the changes of one key and period into its row. */
 static void
 apply_row(Applying *applying, const StoreKey *key, Cell **changes, int nchanges, int prefix_len)
 {
-	MemoryContext old_context = MemoryContextSwitchTo(applying->group_context);
+	MemoryContext old_context = MemoryContextSwitchTo(applying->row_context);
 	ItemPointerData tid;
-	bytea	   *old = cc_store_find(&applying->store, key, &tid);
+	bytea	   *old = NULL;
 	StringInfoData merged;
-	Datum		values[Natts_cell];
-	bool		nulls[Natts_cell] = {false};
 
-	initStringInfo(&merged);
-	appendStringInfoSpaces(&merged, VARHDRSZ);
-	merge_cells(&merged, old, changes, nchanges, prefix_len);
-	if (old)
-		simple_heap_delete(applying->store.rel, &tid);
-	if (merged.len > VARHDRSZ)
-	{
-		SET_VARSIZE(merged.data, merged.len);
-		values[Anum_cell_counter - 1] = Int32GetDatum(key->counter);
-		values[Anum_cell_dimension - 1] = Int16GetDatum(key->dimension);
-		values[Anum_cell_key - 1] = PointerGetDatum(cstring_to_text_with_len(key->key,
-																			 key->key_len));
-		values[Anum_cell_period - 1] = DateADTGetDatum(key->period);
-		values[Anum_cell_fold - 1] = Int64GetDatum(applying->fold);
-		values[Anum_cell_cells - 1] = PointerGetDatum(merged.data);
-		cc_writer_insert(applying->writer, values, nulls);
-	}
+	if (!applying->hidden || key->period != PERIOD_ALL)
+		old = cc_store_find(&applying->store, key, &tid);
+	begin_row(&merged);
+	(void) merge_cells(&merged, old, changes, nchanges, prefix_len);
+	put_row(applying, key, old ? &tid : NULL, &merged);
 	MemoryContextSwitchTo(old_context);
-	MemoryContextReset(applying->group_context);
+	MemoryContextReset(applying->row_context);
 }
 
 /* Add a cell to what all its key's days come to. */
@@ -338,37 +380,92 @@ add_to_all(CellSet *all, StringInfo buf, const Cell *cell, int prefix_len, const
 	cc_cells_add(all, buf->data, buf->len, cell->n, cell->sum);
 }
 
-/* Apply the cells of one key: those of each period, and all together. */
+/* Apply the cells of a key that is split: those of each month, and all together. */
 static void
-apply_key(Applying *applying, Cell **cells, uint32 count, CellSet *all, StringInfo buf)
+apply_split(Applying *applying, StoreKey *key, Cell **cells, uint32 count, int prefix_len)
 {
-	int			prefix_len = cc_cell_prefix_len(cells[0]->name);
-	CellName	name;
-	StoreKey	key;
+	CellSet    *all = cc_cells_create(CurrentMemoryContext);
+	StringInfoData buf;
 	uint32		first = 0;
 
-	cc_cell_read_prefix(cells[0]->name, &name);
-	key = (StoreKey) {name.counter, name.dimension, name.key, name.key_len, 0};
-	cc_cells_reset(all);
+	initStringInfo(&buf);
 	for (uint32 i = 0; i < count; i++)
 	{
+		CellName	name;
 		DateADT		period;
 
 		cc_cell_read_suffix(cells[i]->name + prefix_len, cells[i]->len - prefix_len, &name);
 		period = cc_store_period(&name);
-		if (i > 0 && period != key.period)
+		if (i > 0 && period != key->period)
 		{
-			apply_row(applying, &key, cells + first, i - first, prefix_len);
+			apply_row(applying, key, cells + first, i - first, prefix_len);
 			first = i;
 		}
-		key.period = period;
-		add_to_all(all, buf, cells[i], prefix_len, &name);
+		key->period = period;
+		add_to_all(all, &buf, cells[i], prefix_len, &name);
 	}
-	apply_row(applying, &key, cells + first, count - first, prefix_len);
-	key.period = PERIOD_ALL;
-	cells = cc_cells_sorted(all);
-	apply_row(applying, &key, cells, cc_cells_count(all), prefix_len);
-	pfree(cells);
+	apply_row(applying, key, cells + first, count - first, prefix_len);
+	key->period = PERIOD_ALL;
+	apply_row(applying, key, cc_cells_sorted(all), cc_cells_count(all), prefix_len);
+}
+
+/* A key's cells, few so far, have become too many: have them as changes of a key without rows. */
+static Cell **
+unpack_all(const char *prefix, int prefix_len, StringInfo merged, uint32 *count)
+{
+	CellSet    *cells = cc_cells_create(CurrentMemoryContext);
+	CellReader	reader = {merged->data + VARHDRSZ, merged->data + merged->len};
+	PackedCell	packed;
+	StringInfoData name;
+
+	initStringInfo(&name);
+	while (cc_unpack_cell(&reader, &packed))
+	{
+		resetStringInfo(&name);
+		appendBinaryStringInfo(&name, prefix, prefix_len);
+		appendBinaryStringInfo(&name, packed.name, packed.len);
+		cc_cells_add(cells, name.data, name.len, packed.n, packed.sum);
+	}
+	*count = cc_cells_count(cells);
+	return cc_cells_sorted(cells);
+}
+
+/* Apply the cells of one key. */
+static void
+apply_key(Applying *applying, Cell **cells, uint32 count)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(applying->key_context);
+	const char *prefix = cells[0]->name;
+	int			prefix_len = cc_cell_prefix_len(prefix);
+	CellName	name;
+	StoreKey	key;
+	ItemPointerData tid;
+	bytea	   *old;
+
+	cc_cell_read_prefix(prefix, &name);
+	key = (StoreKey) {name.counter, name.dimension, name.key, name.key_len, PERIOD_ALL};
+	old = cc_store_find(&applying->store, &key, &tid);
+	if (cc_store_is_split(old))
+		apply_split(applying, &key, cells, count, prefix_len);
+	else
+	{
+		StringInfoData merged;
+
+		begin_row(&merged);
+		if (merge_cells(&merged, old, cells, count, prefix_len) <= COMPACT_CELLS)
+			put_row(applying, &key, old ? &tid : NULL, &merged);
+		else
+		{
+			cells = unpack_all(prefix, prefix_len, &merged, &count);
+			if (old)
+				simple_heap_delete(applying->store.rel, &tid);
+			applying->hidden = old != NULL;
+			apply_split(applying, &key, cells, count, prefix_len);
+			applying->hidden = false;
+		}
+	}
+	MemoryContextSwitchTo(old_context);
+	MemoryContextReset(applying->key_context);
 }
 
 /*
@@ -382,18 +479,17 @@ cc_store_apply(CellSet *cells, int64 fold)
 											   ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(work);
 	Cell	  **sorted = cc_cells_sorted(cells);
-	CellSet    *all = cc_cells_create(work);
 	Applying	applying = {.fold = fold};
 	Snapshot	snapshot;
-	StringInfoData buf;
 	uint32		count = cc_cells_count(cells);
 	uint32		end;
 
-	initStringInfo(&buf);
 	CommandCounterIncrement();
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	applying.group_context = AllocSetContextCreate(work, "clinicache apply row",
-												   ALLOCSET_DEFAULT_SIZES);
+	applying.key_context = AllocSetContextCreate(work, "clinicache apply key",
+												 ALLOCSET_DEFAULT_SIZES);
+	applying.row_context = AllocSetContextCreate(work, "clinicache apply row",
+												 ALLOCSET_DEFAULT_SIZES);
 	cc_store_begin(&applying.store, snapshot, RowExclusiveLock);
 	applying.writer = cc_writer_begin(applying.store.rel, Natts_cell);
 	for (uint32 i = 0; i < count; i = end)
@@ -404,7 +500,7 @@ cc_store_apply(CellSet *cells, int64 fold)
 		for (end = i + 1; end < count && sorted[end]->len > prefix_len &&
 			 memcmp(sorted[end]->name, sorted[i]->name, prefix_len) == 0; end++)
 			;
-		apply_key(&applying, sorted + i, end - i, all, &buf);
+		apply_key(&applying, sorted + i, end - i);
 	}
 	cc_writer_end(applying.writer);
 	cc_store_end(&applying.store);
@@ -491,7 +587,7 @@ cc_batch_read(int bucket, int64 after, int64 upto, Snapshot snapshot, bool remov
 	{
 		bool		isnull;
 		bytea	   *cells = DatumGetByteaPP(slot_getattr(slot, Anum_batch_cells, &isnull));
-		CellReader	reader = {VARDATA_ANY(cells), VARDATA_ANY(cells) + VARSIZE_ANY_EXHDR(cells)};
+		CellReader	reader = cc_cells_reader(cells);
 		PackedCell	packed;
 
 		CHECK_FOR_INTERRUPTS();

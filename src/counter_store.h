@@ -51,11 +51,13 @@ typedef struct CellStore
 extern void cc_store_begin(CellStore *store, Snapshot snapshot, LOCKMODE lockmode);
 extern void cc_store_end(CellStore *store);
 extern bytea *cc_store_find(CellStore *store, const StoreKey *key, ItemPointer tid);
+extern bool cc_store_is_split(bytea *cells);
 extern bool cc_store_next_period(CellStore *store, StoreKey *key);
 typedef void (*StoreVisit) (const StoreKey *key, const PackedCell *packed, void *arg);
 extern void cc_store_visit(int32 counter, Snapshot snapshot, StoreVisit visit, void *arg);
 extern void cc_store_trim(const List *ids, Snapshot snapshot);
 extern DateADT cc_store_period(const CellName *name);
+extern DateADT cc_store_next_month(DateADT month);
 extern void cc_store_apply(CellSet *cells, int64 fold);
 
 extern int	cc_batch_bucket(const char *key, int len);

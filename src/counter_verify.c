@@ -96,7 +96,7 @@ add_packed(const PackedCell *packed, void *arg)
 static void
 add_record(bytea *deltas, void *arg)
 {
-	CellReader	reader = {VARDATA_ANY(deltas), VARDATA_ANY(deltas) + VARSIZE_ANY_EXHDR(deltas)};
+	CellReader	reader = cc_cells_reader(deltas);
 	PackedCell	packed;
 
 	while (cc_unpack_cell(&reader, &packed))
@@ -120,7 +120,11 @@ add_stored(const StoreKey *key, const PackedCell *packed, void *arg)
 	CellName	name = {key->counter, key->dimension, key->key, key->key_len, 0, 0, NULL, 0};
 
 	cc_cell_read_suffix(packed->name, packed->len, &name);
-	add(arg, &name, packed->n, packed->sum);
+	/* a key that is not split: its days are all there is */
+	if (key->period == PERIOD_ALL && !(name.kind & CELL_ALL))
+		add_with_all(&name, packed->n, packed->sum, arg);
+	else
+		add(arg, &name, packed->n, packed->sum);
 }
 
 /* Compare one part of the cells; false: the snapshot is too old to tell. */

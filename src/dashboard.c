@@ -48,24 +48,28 @@ enum
 	WISHES
 };
 
-typedef struct Dashboard
+/* a status of appointments, bills or payments, and what it means */
+typedef struct Status
 {
-	CounterQuery query;
-	CounterWish wishes[WISHES];
-	Snapshot	snapshot;
-	DateADT		today;
-	DateADT		month_begin;
-	DateADT		month_end;
-	StringInfoData json;
+	char	   *label;			/* NULL: none */
+	int			len;
+	bool		completed;
+	bool		waiting;
+	bool		live;			/* neither cancelled nor completed nor no-show */
+	bool		paid;			/* or cancelled: nothing is outstanding */
+	bool		unpaid;			/* or cancelled: no revenue */
+	int64		n;				/* appointments that have it */
+} Status;
 
-	/* appointments */
-	CellSet    *by_status;		/* status -> n */
-	int64		of_today;
+/* what has been added up so far */
+typedef struct Numbers
+{
+	int64		today;			/* appointments, as the next four */
 	int64		waiting;
 	int64		upcoming;
 	int64		this_month;
 	int64		completed;
-	CellSet    *live_days;		/* day -> n, of upcoming ones */
+	CellSet    *days;			/* day -> n, of upcoming ones, if wanted */
 
 	int64		patients;
 	int64		new_patients;
@@ -73,47 +77,100 @@ typedef struct Dashboard
 	int64		staff;
 	Numeric		revenue;
 	Numeric		outstanding;
+} Numbers;
+
+typedef struct Dashboard
+{
+	CounterQuery query;
+	CounterWish wishes[WISHES];
+	MemoryContext context;
+	Snapshot	snapshot;
+	DateADT		today;
+	DateADT		month_begin;
+	DateADT		month_end;
+	StringInfoData json;
+
+	bool		wants_next;		/* the days of upcoming ones are wanted */
+	Numbers		numbers;
+	List	   *statuses;		/* of Status */
 } Dashboard;
 
-static bool
-means(const CellName *name, const char *meaning)
+/* A status seen for the first time is looked up, once. */
+static Status *
+make_status(Dashboard *board, const CellName *name)
 {
-	return cc_class_means(name->class, name->class_len, meaning);
+	MemoryContext old = MemoryContextSwitchTo(board->context);
+	Status	   *status = palloc0(sizeof(Status));
+	bool		cancelled = cc_class_means(name->class, name->class_len, "cancelled");
+
+	status->label = name->class ? pnstrdup(name->class, name->class_len) : NULL;
+	status->len = name->class_len;
+	status->completed = cc_class_means(name->class, name->class_len, "completed");
+	status->waiting = cc_class_means(name->class, name->class_len, "waiting");
+	status->live = !cancelled && !status->completed &&
+		!cc_class_means(name->class, name->class_len, "no_show");
+	status->paid = cancelled || cc_class_means(name->class, name->class_len, "paid");
+	status->unpaid = cancelled || cc_class_means(name->class, name->class_len, "unpaid");
+	board->statuses = lappend(board->statuses, status);
+	MemoryContextSwitchTo(old);
+	return status;
 }
 
-static bool
-is_live(const CellName *name)
+static Status *
+find_status(Dashboard *board, const CellName *name)
 {
-	return !means(name, "cancelled") && !means(name, "completed") && !means(name, "no_show");
+	ListCell   *cell;
+
+	foreach(cell, board->statuses)
+	{
+		Status	   *status = lfirst(cell);
+
+		if ((status->label == NULL) == (name->class == NULL) && status->len == name->class_len &&
+			(status->label == NULL || memcmp(status->label, name->class, status->len) == 0))
+			return status;
+	}
+	return make_status(board, name);
+}
+
+/* Add to a sum that lives as long as the dashboard. */
+static void
+add_sum(Dashboard *board, Numeric *total, Numeric sum)
+{
+	MemoryContext old = MemoryContextSwitchTo(board->context);
+
+	if (sum != NULL)
+		*total = cc_sum_add(*total ? *total : int64_to_numeric(0), sum);
+	MemoryContextSwitchTo(old);
 }
 
 static void
-add_appointments(Dashboard *board, const CellName *name, int64 n)
+add_appointments(Dashboard *board, const CellName *name, Status *status, int64 n)
 {
+	Numbers    *numbers = &board->numbers;
+
 	if (name->kind & CELL_ALL)
 	{
-		cc_cells_add(board->by_status, name->class ? name->class : "",
-					 name->class ? name->class_len : 0, name->class ? n : 0, NULL);
-		if (means(name, "completed"))
-			board->completed += n;
+		status->n += n;
+		numbers->completed += status->completed ? n : 0;
 		return;
 	}
 	if (name->day == board->today)
 	{
-		board->of_today += n;
-		if (means(name, "waiting"))
-			board->waiting += n;
+		numbers->today += n;
+		numbers->waiting += status->waiting ? n : 0;
 	}
 	if (name->day >= board->month_begin && name->day <= board->month_end)
-		board->this_month += n;
-	if (name->day >= board->today && is_live(name))
+		numbers->this_month += n;
+	if (name->day < board->today || !status->live)
+		return;
+	numbers->upcoming += n;
+	if (board->wants_next)
 	{
 		StringInfoData day;
 
-		board->upcoming += n;
 		initStringInfo(&day);
 		cc_append_int32(&day, name->day);
-		cc_cells_add(board->live_days, day.data, day.len, n, NULL);
+		cc_cells_add(numbers->days, day.data, day.len, n, NULL);
 	}
 }
 
@@ -121,33 +178,47 @@ static void
 add_cell(int wish, const CellName *name, int64 n, Numeric sum, void *arg)
 {
 	Dashboard  *board = arg;
+	Numbers    *numbers = &board->numbers;
+	Status	   *status = find_status(board, name);
 
 	switch (wish)
 	{
 		case WISH_APPOINTMENTS:
-			add_appointments(board, name, n);
+			add_appointments(board, name, status, n);
 			break;
 		case WISH_PATIENTS:
 			if (name->kind & CELL_ALL)
-				board->patients += n;
+				numbers->patients += n;
 			else
-				board->new_patients += n;
+				numbers->new_patients += n;
 			break;
 		case WISH_DOCTORS:
-			board->doctors += n;
+			numbers->doctors += n;
 			break;
 		case WISH_STAFF:
-			board->staff += n;
+			numbers->staff += n;
 			break;
 		case WISH_PAYMENTS:
-			if (!means(name, "cancelled") && !means(name, "unpaid"))
-				board->revenue = cc_sum_add(board->revenue, sum);
+			if (!status->unpaid)
+				add_sum(board, &numbers->revenue, sum);
 			break;
 		case WISH_BILLS:
-			if (!means(name, "cancelled") && !means(name, "paid"))
-				board->outstanding = cc_sum_add(board->outstanding, sum);
+			if (!status->paid)
+				add_sum(board, &numbers->outstanding, sum);
 			break;
 	}
+}
+
+static void
+forget_numbers(void *arg)
+{
+	Dashboard  *board = arg;
+	ListCell   *cell;
+
+	memset(&board->numbers, 0, sizeof(Numbers));
+	board->numbers.days = cc_cells_create(board->context);
+	foreach(cell, board->statuses)
+		((Status *) lfirst(cell))->n = 0;
 }
 
 /* Local days, by the tenant's zone, else that of the counters. */
@@ -208,8 +279,8 @@ begin(Dashboard *board, FunctionCallInfo fcinfo, const char *dimension, int nwis
 	board->query.nwishes = nwishes;
 	board->query.wishes = board->wishes;
 	board->snapshot = GetActiveSnapshot();
-	board->by_status = cc_cells_create(CurrentMemoryContext);
-	board->live_days = cc_cells_create(CurrentMemoryContext);
+	board->context = CurrentMemoryContext;
+	forget_numbers(board);
 	initStringInfo(&board->json);
 	wish_for(board, WISH_APPOINTMENTS, APPOINTMENTS, true, true);
 }
@@ -224,8 +295,10 @@ read_counters(Dashboard *board)
 		board->wishes[i].to = board->month_end;
 	}
 	board->wishes[WISH_APPOINTMENTS].to = DATEVAL_NOEND;
+	board->query.direct = add_cell;
+	board->query.restart = forget_numbers;
+	board->query.arg = board;
 	cc_counters_read(&board->query, board->snapshot);
-	cc_counters_visit(&board->query, add_cell, board);
 }
 
 static void
@@ -280,8 +353,8 @@ put_sum(Dashboard *board, int wish, const char *key, Numeric sum)
 static void
 put_by_status(Dashboard *board)
 {
-	Cell	  **cells = cc_cells_sorted(board->by_status);
 	const char *separator = "";
+	ListCell   *cell;
 
 	put_key(&board->json, "appointments_by_status");
 	if (!board->wishes[WISH_APPOINTMENTS].found)
@@ -290,13 +363,15 @@ put_by_status(Dashboard *board)
 		return;
 	}
 	appendStringInfoChar(&board->json, '{');
-	for (uint32 i = 0; i < cc_cells_count(board->by_status); i++)
+	foreach(cell, board->statuses)
 	{
-		if (cells[i]->n == 0)
+		Status	   *status = lfirst(cell);
+
+		if (status->n == 0 || status->label == NULL)
 			continue;
 		appendStringInfoString(&board->json, separator);
-		escape_json(&board->json, pnstrdup(cells[i]->name, cells[i]->len));
-		appendStringInfo(&board->json, ": " INT64_FORMAT, cells[i]->n);
+		escape_json(&board->json, status->label);
+		appendStringInfo(&board->json, ": " INT64_FORMAT, status->n);
 		separator = ", ";
 	}
 	appendStringInfoChar(&board->json, '}');
@@ -350,18 +425,18 @@ clinicache_clinic_dashboard(PG_FUNCTION_ARGS)
 
 	put_text(&board.json, "clinic", board.query.key);
 	put_day(&board.json, "day", board.today);
-	put_count(&board, WISH_PATIENTS, "patients", board.patients);
-	put_count(&board, WISH_DOCTORS, "doctors", board.doctors);
-	put_count(&board, WISH_STAFF, "staff", board.staff);
-	put_count(&board, WISH_PATIENTS, "new_patients_this_month", board.new_patients);
+	put_count(&board, WISH_PATIENTS, "patients", board.numbers.patients);
+	put_count(&board, WISH_DOCTORS, "doctors", board.numbers.doctors);
+	put_count(&board, WISH_STAFF, "staff", board.numbers.staff);
+	put_count(&board, WISH_PATIENTS, "new_patients_this_month", board.numbers.new_patients);
 	put_by_status(&board);
-	put_count(&board, WISH_APPOINTMENTS, "today", board.of_today);
-	put_count(&board, WISH_APPOINTMENTS, "waiting", board.waiting);
-	put_count(&board, WISH_APPOINTMENTS, "upcoming", board.upcoming);
-	put_count(&board, WISH_APPOINTMENTS, "this_month", board.this_month);
-	put_count(&board, WISH_APPOINTMENTS, "completed", board.completed);
-	put_sum(&board, WISH_PAYMENTS, "revenue_this_month", board.revenue);
-	put_sum(&board, WISH_BILLS, "outstanding", board.outstanding);
+	put_count(&board, WISH_APPOINTMENTS, "today", board.numbers.today);
+	put_count(&board, WISH_APPOINTMENTS, "waiting", board.numbers.waiting);
+	put_count(&board, WISH_APPOINTMENTS, "upcoming", board.numbers.upcoming);
+	put_count(&board, WISH_APPOINTMENTS, "this_month", board.numbers.this_month);
+	put_count(&board, WISH_APPOINTMENTS, "completed", board.numbers.completed);
+	put_sum(&board, WISH_PAYMENTS, "revenue_this_month", board.numbers.revenue);
+	put_sum(&board, WISH_BILLS, "outstanding", board.numbers.outstanding);
 	put_recent(&board, recent);
 	return finish(&board);
 }
@@ -370,9 +445,9 @@ clinicache_clinic_dashboard(PG_FUNCTION_ARGS)
 static void
 put_next(Dashboard *board)
 {
-	Cell	  **cells = cc_cells_sorted(board->live_days);
+	Cell	  **cells = cc_cells_sorted(board->numbers.days);
 
-	for (uint32 i = 0; i < cc_cells_count(board->live_days); i++)
+	for (uint32 i = 0; i < cc_cells_count(board->numbers.days); i++)
 	{
 		DateADT		day = cc_read_int32(cells[i]->name);
 
@@ -396,6 +471,7 @@ clinicache_client_dashboard(PG_FUNCTION_ARGS)
 	char	   *recent;
 
 	begin(&board, fcinfo, "client", 1);
+	board.wants_next = true;
 	cc_counters_begin(&board.query, board.snapshot);
 	/* the patient's clinic says what day it is */
 	recent = read_recent(&board, fcinfo, RECENT_OF_CLIENT, &tenant);
@@ -404,9 +480,9 @@ clinicache_client_dashboard(PG_FUNCTION_ARGS)
 
 	put_text(&board.json, "client", board.query.key);
 	put_day(&board.json, "day", board.today);
-	put_count(&board, WISH_APPOINTMENTS, "upcoming_count", board.upcoming);
-	put_count(&board, WISH_APPOINTMENTS, "total_month_count", board.this_month);
-	put_count(&board, WISH_APPOINTMENTS, "completed_count", board.completed);
+	put_count(&board, WISH_APPOINTMENTS, "upcoming_count", board.numbers.upcoming);
+	put_count(&board, WISH_APPOINTMENTS, "total_month_count", board.numbers.this_month);
+	put_count(&board, WISH_APPOINTMENTS, "completed_count", board.numbers.completed);
 	put_next(&board);
 	put_recent(&board, recent);
 	return finish(&board);
@@ -430,9 +506,9 @@ clinicache_doctor_dashboard(PG_FUNCTION_ARGS)
 
 	put_text(&board.json, "doctor", board.query.key);
 	put_day(&board.json, "day", board.today);
-	put_count(&board, WISH_APPOINTMENTS, "today", board.of_today);
-	put_count(&board, WISH_APPOINTMENTS, "waiting", board.waiting);
-	put_count(&board, WISH_APPOINTMENTS, "upcoming", board.upcoming);
-	put_count(&board, WISH_APPOINTMENTS, "completed", board.completed);
+	put_count(&board, WISH_APPOINTMENTS, "today", board.numbers.today);
+	put_count(&board, WISH_APPOINTMENTS, "waiting", board.numbers.waiting);
+	put_count(&board, WISH_APPOINTMENTS, "upcoming", board.numbers.upcoming);
+	put_count(&board, WISH_APPOINTMENTS, "completed", board.numbers.completed);
 	return finish(&board);
 }

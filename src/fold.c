@@ -189,7 +189,7 @@ static void
 fold_deltas(bytea *deltas, void *arg)
 {
 	Folding    *folding = arg;
-	CellReader	reader = {VARDATA_ANY(deltas), VARDATA_ANY(deltas) + VARSIZE_ANY_EXHDR(deltas)};
+	CellReader	reader = cc_cells_reader(deltas);
 	PackedCell	packed;
 
 	folding->deltas++;

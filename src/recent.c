@@ -15,6 +15,7 @@
 
 #include "recent.h"
 
+#include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog.h"
 #include "catalog/pg_type.h"
@@ -22,7 +23,9 @@
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "utils/builtins.h"
+#include "utils/datetime.h"
 #include "utils/inval.h"
+#include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -116,6 +119,97 @@ prepare(RecentPlan *plan, const CounterSource *source)
 	plan->plan = made;
 }
 
+/* how a column's values become JSON */
+typedef struct JsonColumn
+{
+	char	   *label;			/* quoted, with what is before and after it */
+	Oid			type;
+	bool		bare;			/* a number or boolean */
+	FmgrInfo	output;
+} JsonColumn;
+
+static JsonColumn *
+describe_columns(TupleDesc desc)
+{
+	JsonColumn *columns = palloc0(sizeof(JsonColumn) * desc->natts);
+
+	for (int i = 1; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		StringInfoData label;
+		Oid			output;
+		bool		is_varlena;
+
+		initStringInfo(&label);
+		appendStringInfoString(&label, i > 1 ? ", " : "{");
+		escape_json(&label, NameStr(att->attname));
+		appendStringInfoString(&label, ": ");
+		columns[i].label = label.data;
+		columns[i].type = getBaseType(att->atttypid);
+		columns[i].bare = columns[i].type == INT4OID || columns[i].type == INT8OID ||
+			columns[i].type == INT2OID;
+		getTypeOutputInfo(att->atttypid, &output, &is_varlena);
+		fmgr_info(output, &columns[i].output);
+	}
+	return columns;
+}
+
+/* Times are written as JSON has them, the same in every session. */
+static void
+append_value(StringInfo json, JsonColumn *column, Datum value)
+{
+	char		text[MAXDATELEN + 1];
+	int			utc = 0;
+
+	switch (column->type)
+	{
+		case DATEOID:
+		case TIMESTAMPOID:
+		case TIMESTAMPTZOID:
+			JsonEncodeDateTime(text, value, column->type, &utc);
+			escape_json(json, text);
+			break;
+		default:
+			if (column->bare)
+				appendStringInfoString(json, OutputFunctionCall(&column->output, value));
+			else
+				escape_json(json, OutputFunctionCall(&column->output, value));
+	}
+}
+
+/* SPI's rows as one JSON array, and the first one's tenant, in "context". */
+static char *
+join_rows(MemoryContext context, char **tenant)
+{
+	TupleDesc	desc = SPI_tuptable->tupdesc;
+	JsonColumn *columns = describe_columns(desc);
+	Datum	   *values = palloc(sizeof(Datum) * desc->natts);
+	bool	   *nulls = palloc(sizeof(bool) * desc->natts);
+	StringInfoData json;
+
+	initStringInfo(&json);
+	appendStringInfoChar(&json, '[');
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		heap_deform_tuple(SPI_tuptable->vals[row], desc, values, nulls);
+		if (row == 0 && tenant && !nulls[0])
+			*tenant = MemoryContextStrdup(context, TextDatumGetCString(values[0]));
+		if (row > 0)
+			appendStringInfoString(&json, ", ");
+		for (int i = 1; i < desc->natts; i++)
+		{
+			appendStringInfoString(&json, columns[i].label);
+			if (nulls[i])
+				appendStringInfoString(&json, "null");
+			else
+				append_value(&json, &columns[i], values[i]);
+		}
+		appendStringInfoChar(&json, '}');
+	}
+	appendStringInfoChar(&json, ']');
+	return MemoryContextStrdup(context, json.data);
+}
+
 /*
  * The rows as a JSON array, in the caller's context; "tenant", if not NULL, is set
  * to that of the newest row.  NULL if the table can not be asked by the dimension.
@@ -130,7 +224,7 @@ cc_recent_rows(const CounterSource *source, const char *dimension, const char *k
 	Oid			user;
 	int			security;
 	Datum		value = CStringGetTextDatum(key);
-	char	   *rows = NULL;
+	char	   *rows;
 	bool		known = false;
 	int			result;
 
@@ -152,19 +246,11 @@ cc_recent_rows(const CounterSource *source, const char *dimension, const char *k
 	}
 	plan->running = true;
 	result = SPI_execute_snapshot(plan->plan, &value, NULL, snapshot, InvalidSnapshot, true,
-								  false, 1);
+								  false, count);
 	plan->running = false;
-	if (result == SPI_OK_SELECT && SPI_processed == 1)
-	{
-		MemoryContext old = MemoryContextSwitchTo(context);
-		char	   *text = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2);
-
-		rows = text ? MemoryContextStrdup(context, text) : NULL;
-		text = tenant ? SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1) : NULL;
-		if (text)
-			*tenant = MemoryContextStrdup(context, text);
-		MemoryContextSwitchTo(old);
-	}
+	if (result != SPI_OK_SELECT)
+		elog(ERROR, "the query of a dashboard is none");
+	rows = join_rows(context, tenant);
 	SetUserIdAndSecContext(user, security);
 	SPI_finish();
 	table_close(rel, AccessShareLock);

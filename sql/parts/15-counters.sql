@@ -90,6 +90,9 @@ COMMENT ON COLUMN clinicache.counter_cell.fold IS 'The fold that wrote the row, 
 COMMENT ON COLUMN clinicache.counter_cell.cells IS 'Packed';
 COMMENT ON INDEX  clinicache.counter_cell_key IS 'The newest row of a key and period comes last, whatever dead ones there are';
 
+-- a month of a clinic is about 3 kB: small enough to be read in place, uncompressed
+ALTER TABLE clinicache.counter_cell SET (toast_tuple_target = 4080);
+
 -- many short-lived rows: vacuum them before they pile up, a little at a time
 ALTER TABLE clinicache.counter_fold SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 ALTER TABLE clinicache.counter_batch SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);

@@ -56,17 +56,6 @@ $$;
 COMMENT ON FUNCTION clinicache._value_expression(regclass, jsonb, text, text) IS
   'Internal: SQL for what a logical column stands for: a column, the first not null of several, a constant; null: it is absent';
 
-CREATE FUNCTION clinicache._time_expression(rel regclass, expression text, col text) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-  -- as text that does not depend on the session's time zone
-  SELECT CASE clinicache._column_type(rel, col)
-    WHEN 'timestamptz'::regtype
-      THEN format('pg_catalog.to_char(pg_catalog.timezone(''UTC'', %s), ''YYYY-MM-DD"T"HH24:MI:SS"Z"'')', expression)
-    ELSE expression END
-$$;
-COMMENT ON FUNCTION clinicache._time_expression(regclass, text, text) IS 'Internal: SQL for a moment, the same in every session';
-
 CREATE FUNCTION clinicache._not_deleted(config jsonb, rel regclass, alias text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -99,9 +88,9 @@ BEGIN
   IF hit.target IS NOT NULL THEN
     joins := format(' LEFT JOIN %s AS g ON g.%I OPERATOR(pg_catalog.=) %I.%I',
                     clinicache._table_name(hit.target), hit.target_column, hit.alias, hit.attname);
-    fields := coalesce(format(', ''department'', %s', clinicache._name_expression(hit.target, 'g')), '');
+    fields := coalesce(format(', %s AS department', clinicache._name_expression(hit.target, 'g')), '');
     colour := clinicache._first_column(hit.target, '{color,colour,color_code,hex_color}');
-    fields := fields || coalesce(format(', ''department_color'', g.%I', colour), '');
+    fields := fields || coalesce(format(', g.%I AS department_color', colour), '');
   END IF;
   RETURN NEXT;
 END
@@ -118,7 +107,6 @@ DECLARE
   rule     jsonb := (SELECT c FROM jsonb_array_elements(config -> 'counters') AS c WHERE c ->> 'counter' = counter);
   key_name text := rule -> 'by' ->> dimension;
   key_columns text[] := clinicache._real_columns(rel, resolved, key_name);
-  day_columns text[] := clinicache._real_columns(rel, resolved, rule ->> 'day');
   id       text := clinicache._value_expression(rel, resolved, 'id', 't');
   at       text := clinicache._value_expression(rel, resolved, rule ->> 'day', 't');
   tenant   text := clinicache._value_expression(rel, resolved, config ->> 'tenant', 't');
@@ -135,43 +123,43 @@ BEGIN
     THEN format('t.%I OPERATOR(pg_catalog.=) CAST($1 AS %s)', key_columns[1],
                 (SELECT format_type(a.atttypid, NULL) FROM pg_attribute AS a WHERE a.attrelid = rel AND a.attname = key_columns[1]))
     ELSE format('%s OPERATOR(pg_catalog.=) $1', clinicache._value_expression(rel, resolved, key_name, 't')) END;
-  ordering := concat_ws(', ', at || ' DESC NULLS LAST', id || ' DESC');
+  -- rows without a date have no place in it; so an index on key and date, read backwards, is in order
+  condition := condition || coalesce(format(' AND %s IS NOT NULL', at), '');
+  ordering := concat_ws(', ', at || ' DESC', id || ' DESC');
   IF id IS NOT NULL THEN
-    fields := fields || format(', ''id'', %s', id);
+    fields := fields || format(', %s AS id', id);
   END IF;
   IF at IS NOT NULL THEN
-    fields := fields || format(', ''date'', %s', clinicache._time_expression(rel, at, day_columns[1]));
+    fields := fields || format(', %s AS date', at);
   END IF;
   FOR one IN SELECT f.label, clinicache._value_expression(rel, resolved, f.label, 't') AS value
              FROM (VALUES ('time'), ('status')) AS f(label) LOOP
     CONTINUE WHEN one.value IS NULL;
-    fields := fields || format(', %L, %s', one.label, one.value);
+    fields := fields || format(', %s AS %I', one.value, one.label);
   END LOOP;
   FOR who IN SELECT w.label, w.alias, clinicache._value_expression(rel, resolved, w.label, 't') AS value,
                     clinicache._real_columns(rel, resolved, w.label) AS columns
              FROM (VALUES ('patient', 'p'), ('doctor', 'd')) AS w(label, alias) LOOP
     CONTINUE WHEN who.value IS NULL;
-    fields := fields || format(', %L, %s', who.label, who.value);
+    fields := fields || format(', %s AS %I', who.value, who.label);
     SELECT k.target, k.target_column, clinicache._name_expression(k.target, who.alias) AS name INTO one
       FROM unnest(who.columns) AS c CROSS JOIN LATERAL clinicache._fk_target(rel, c) AS k LIMIT 1;
     CONTINUE WHEN one.target IS NULL;
     joins := joins || format(' LEFT JOIN %s AS %I ON %I.%I OPERATOR(pg_catalog.=) %s',
                              clinicache._table_name(one.target), who.alias, who.alias, one.target_column,
                              format('t.%I', who.columns[1]));
-    fields := fields || coalesce(format(', %L, %s', who.label || '_name', one.name), '');
+    fields := fields || coalesce(format(', %s AS %I', one.name, who.label || '_name'), '');
     doctor_table := CASE WHEN who.label = 'doctor' THEN one.target ELSE doctor_table END;
   END LOOP;
   SELECT d.joins, d.fields INTO department FROM clinicache._department_join(rel, doctor_table) AS d;
-  RETURN format('SELECT (pg_catalog.array_agg(CAST(%1$s AS pg_catalog.text) ORDER BY %2$s))[1], '
-                'COALESCE(CAST(pg_catalog.json_agg(pg_catalog.json_build_object(%3$s) ORDER BY %2$s) AS pg_catalog.text), ''[]'') '
-                'FROM (SELECT * FROM %4$s AS t WHERE %5$s AND %6$s ORDER BY %2$s LIMIT %7$s) AS t%8$s',
-                coalesce(tenant, 'NULL'), coalesce(nullif(ordering, ''), '1'), substr(fields || coalesce(department.fields, ''), 3),
-                clinicache._table_name(rel), condition, clinicache._not_deleted(config, rel, 't'), how_many,
-                joins || coalesce(department.joins, ''));
+  RETURN format('SELECT CAST(%s AS pg_catalog.text) AS tenant%s FROM %s AS t%s WHERE %s AND %s ORDER BY %s LIMIT %s',
+                coalesce(tenant, 'NULL'), fields || coalesce(department.fields, ''),
+                clinicache._table_name(rel), joins || coalesce(department.joins, ''),
+                condition, clinicache._not_deleted(config, rel, 't'), coalesce(nullif(ordering, ''), '1'), how_many);
 END
 $$;
 COMMENT ON FUNCTION clinicache._recent_query(regclass, text, text, int) IS
-  'Internal: SQL that returns the tenant and, as a JSON array, the newest rows of a counted table under a key ($1), with names where declared foreign keys lead to them';
+  'Internal: SQL that returns the newest rows of a counted table under a key ($1), with its tenant first and names where declared foreign keys lead to them';
 
 CREATE FUNCTION clinicache.clinic_dashboard(clinic text) RETURNS jsonb
 AS 'MODULE_PATHNAME', 'clinicache_clinic_dashboard' LANGUAGE C STABLE PARALLEL RESTRICTED;
