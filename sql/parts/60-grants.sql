@@ -1,6 +1,6 @@
 -- clinicache: who may do what.  Nothing is granted to PUBLIC (90-finish.sql).
 
-CREATE FUNCTION clinicache._check_grant(called text, grantee name) RETURNS void
+CREATE FUNCTION clinicache._check_owner(called text, what text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -8,8 +8,19 @@ DECLARE
 BEGIN
   IF NOT pg_has_role(current_user, owner, 'USAGE') THEN
     RAISE EXCEPTION 'permission denied for clinicache.%', called
-      USING ERRCODE = 'insufficient_privilege', HINT = 'Only superusers and the owner of the extension grant access to it.';
-  ELSIF grantee IS NULL THEN
+      USING ERRCODE = 'insufficient_privilege', HINT = format('Only superusers and the owner of the extension %s.', what);
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION clinicache._check_owner(text, text) IS
+  'Internal: the caller must own the extension (42501)';
+
+CREATE FUNCTION clinicache._check_grant(called text, grantee name) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM clinicache._check_owner(called, 'grant access to it');
+  IF grantee IS NULL THEN
     RAISE EXCEPTION 'the role given to clinicache.% is null', called USING ERRCODE = 'null_value_not_allowed';
   ELSIF NOT EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = grantee) THEN
     RAISE EXCEPTION 'role "%" does not exist', grantee
@@ -38,8 +49,9 @@ AS $$
   WHERE n.nspname = 'clinicache'
     AND (p.proname IN ('track', 'untrack', 'untrack_all', 'preview', 'preview_rows', 'pending_tags', 'tag', 'check_config',
                        'trigger_config', 'template_prefix', 'template_columns', 'invalidate', 'invalidate_prefix', 'emit_prefix')
-         OR (left(p.proname, 1) = '_' AND p.proname NOT IN ('_check_grant', '_subscriber_functions', '_tracker_functions',
-                                                            '_grant_functions', '_revoke_functions')))
+         OR (left(p.proname, 1) = '_' AND p.proname NOT IN ('_check_owner', '_check_grant', '_subscriber_functions',
+                                                            '_tracker_functions', '_grant_functions', '_revoke_functions',
+                                                            '_cron_schedule', '_cron_jobs', '_no_cron')))
 $$;
 COMMENT ON FUNCTION clinicache._tracker_functions() IS 'Internal: functions that a tracker calls, directly or through others';
 
