@@ -1,6 +1,6 @@
 -- Functions: signatures as the README promises them, language, volatility, strictness, parallel safety, search_path, comments.
 BEGIN;
-SELECT plan(58);
+SELECT plan(60);
 
 CREATE TEMP VIEW ours AS
 SELECT p.*, l.lanname::text AS language, p.oid::regprocedure::text AS signature, left(p.proname, 1) = '_' AS internal
@@ -37,6 +37,8 @@ INSERT INTO wanted VALUES
   ('maintain_empty', '', 'integer', 'c', 'v - u'),
   ('maintain_history', '', 'void', 'plpgsql', 'v - u'),
   ('new_epoch', '', 'void', 'sql', 'v - u'),
+  ('schedule', 'every interval DEFAULT ''00:00:30''::interval', 'bigint', 'plpgsql', 'v - u'),
+  ('unschedule', '', 'boolean', 'plpgsql', 'v - u'),
   -- statistics
   ('delivery_state', 'OUT mode text, OUT worker_pid integer, OUT worker_state text, OUT records_written bigint, OUT tags_written bigint, OUT records_delivered bigint, OUT tags_delivered bigint, OUT tags_merged bigint, OUT messages bigint, OUT bytes bigint, OUT lag_records bigint, OUT lag_ms double precision, OUT last_delivery timestamp with time zone, OUT last_error text, OUT last_error_at timestamp with time zone, OUT queue_usage double precision, OUT stats_reset timestamp with time zone', 'record', 'c', 'v - r'),
   ('table_counters', '', 'TABLE(relid oid, rows_seen bigint, tags bigint, prefixes bigint, suppressed bigint, collapses bigint)', 'c', 'v - r'),
@@ -68,7 +70,8 @@ SELECT is((SELECT array_agg(proname::text || ' ' || prokind::text) FROM ours WHE
 SELECT is_empty('SELECT signature FROM ours WHERE obj_description(oid, $$pg_proc$$) IS NULL', 'each has a comment');
 SELECT is_empty($$ SELECT signature FROM ours WHERE internal <> (obj_description(oid, 'pg_proc') LIKE 'Internal: %') $$,
                 'the comment of an internal one says so, and of no other');
-SELECT is_empty('SELECT signature FROM ours WHERE prosecdef', 'none is SECURITY DEFINER');
+SELECT is((SELECT array_agg(signature || ' ' || prorettype::regtype) FROM ours WHERE prosecdef), ARRAY['clinicache._upkeep_missing() boolean'],
+          'one is SECURITY DEFINER, and says no more than yes or no');
 SELECT is_empty($$ SELECT signature FROM ours WHERE internal AND language NOT IN ('sql', 'plpgsql') $$, 'internal ones are SQL or PL/pgSQL');
 SELECT is_empty('SELECT signature FROM ours WHERE proleakproof', 'none claims to be leakproof');
 SELECT is_empty($$

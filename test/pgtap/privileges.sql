@@ -1,7 +1,7 @@
 -- Privileges: nothing to PUBLIC but what triggers need; grants give and take what the README says, no more.
 BEGIN;
 SET LOCAL client_min_messages = warning;
-SELECT plan(58);
+SELECT plan(60);
 
 -- Every privilege of others than the owner on the schema and what is in it; PUBLIC is "public".
 CREATE TEMP VIEW given AS
@@ -62,7 +62,8 @@ SELECT throws_ok('SELECT FROM clinicache.' || t, '42501', NULL, 'a subscriber do
 FROM unnest(ARRAY['invalidation_log', 'invalidation_log_0', 'subscriber', 'identity', 'position_history', 'tenant', 'entity', 'tracked_tables']) AS t;
 SELECT throws_ok(s, '42501', NULL, 'nor calls ' || s)
 FROM unnest(ARRAY['SELECT clinicache.invalidate(''{x}'')', 'SELECT clinicache.new_epoch()', 'CALL clinicache.maintain()',
-                  'SELECT clinicache.maintain_empty()', 'SELECT clinicache.grant_subscriber(''pgtap_web'')',
+                  'SELECT clinicache.maintain_empty()', 'SELECT clinicache.schedule()', 'SELECT clinicache.unschedule()',
+                  'SELECT clinicache.grant_subscriber(''pgtap_web'')',
                   'SELECT clinicache.revoke_tracker(''pgtap_web'')', 'SELECT FROM clinicache.pending_tags()']) AS s;
 RESET ROLE;
 SELECT lives_ok($$ SELECT clinicache.revoke_subscriber('pgtap_web') $$, 'revoke_subscriber');
@@ -86,8 +87,8 @@ SELECT is(pg_temp.given_to('pgtap_owner'),
                 'track(regclass,jsonb) EXECUTE', 'track(regclass,text,jsonb,jsonb) EXECUTE', 'tracked_tables SELECT',
                 'trigger_config(oid) EXECUTE', 'untrack(regclass) EXECUTE', 'untrack_all() EXECUTE'],
           'gives tracking, looking, invalidation by hand, and the vocabulary to read');
-SELECT is_empty($$ SELECT privilege FROM given WHERE role = 'pgtap_owner' AND privilege ~ '^_(check_grant|subscriber_functions|tracker_functions|grant_functions|revoke_functions)' $$,
-                'not what grants are made with');
+SELECT is_empty($$ SELECT privilege FROM given WHERE role = 'pgtap_owner' AND privilege ~ '^_(check_owner|check_grant|subscriber_functions|tracker_functions|grant_functions|revoke_functions|cron_|no_cron)' $$,
+                'not what grants and schedules are made with');
 CREATE SCHEMA pgtap_cc AUTHORIZATION pgtap_owner;
 CREATE TABLE pgtap_cc.others (id int PRIMARY KEY);
 SET ROLE pgtap_owner;
