@@ -135,7 +135,8 @@ BEGIN
   IF (SELECT s.worker_state NOT IN ('not preloaded', 'none', 'no free background worker') FROM clinicache.delivery_state() AS s)
      OR EXISTS (SELECT FROM clinicache.position_history AS h WHERE h.at > clock_timestamp() - interval '10 minutes') THEN
     RETURN false;
-  ELSIF NOT EXISTS (SELECT FROM pg_extension AS e WHERE e.extname = 'pg_cron') THEN
+  ELSIF NOT EXISTS (SELECT FROM pg_extension AS e, pg_namespace AS n
+                    WHERE e.extname = 'pg_cron' AND n.nspname = 'cron' AND has_schema_privilege(n.oid, 'USAGE')) THEN
     RETURN true;
   END IF;
   -- a job counts until it has failed: not let in by pg_hba.conf, mostly
