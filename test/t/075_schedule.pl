@@ -107,7 +107,7 @@ my $said = said($TRACK);
 like($said, $WARNING, 'without upkeep for ten minutes track warns');
 like($said, qr/HINT: .*shared_preload_libraries.*clinicache\.schedule\(\)/, 'and names what does it');
 is(scalar(() = said($TRACK x 3) =~ /WARNING/g), 1, 'once a session');
-$said = said(q{SELECT clinicache.track('item', 'patient')});
+$said = said(q{SELECT clinicache.track('item', 'patient', '{"clinic": null}')});
 is(scalar(() = $said =~ /WARNING/g), 1, 'so does the other form') or diag $said;
 sql($TRACK);
 is(said(q{
