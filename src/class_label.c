@@ -29,6 +29,22 @@
 #define Anum_class_name 1
 #define Anum_class_labels 2
 
+/* of bills and payments; rows of clinicache.class add to them */
+static const char *const usual[][2] = {
+	{"paid", "paid"},
+	{"paid", "settled"},
+	{"paid", "completed"},
+	{"paid", "waived"},
+	{"paid", "written off"},
+	{"unpaid", "unpaid"},
+	{"unpaid", "pending"},
+	{"unpaid", "due"},
+	{"unpaid", "overdue"},
+	{"unpaid", "failed"},
+	{"unpaid", "refunded"},
+	{"unpaid", "void"}
+};
+
 typedef struct ClassLabel
 {
 	char	   *meaning;
@@ -146,6 +162,10 @@ cc_class_means(const char *label, int len, const char *meaning)
 		load_labels();
 	if (label == NULL)
 		return false;
+	for (int i = 0; i < (int) lengthof(usual); i++)
+		if (strcmp(usual[i][0], meaning) == 0 &&
+			cc_labels_equal(label, len, usual[i][1], strlen(usual[i][1])))
+			return true;
 	foreach(cell, labels)
 	{
 		ClassLabel *known = lfirst(cell);

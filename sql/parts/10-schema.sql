@@ -68,7 +68,7 @@ CREATE TABLE clinicache.class (
   builtin boolean NOT NULL DEFAULT false
 );
 COMMENT ON TABLE  clinicache.class IS 'Status labels by meaning; a status in none of cancelled, completed, no_show is live';
-COMMENT ON COLUMN clinicache.class.name IS 'Meaning: cancelled, completed, no_show, waiting (appointments); paid, unpaid (bills and payments)';
+COMMENT ON COLUMN clinicache.class.name IS 'Meaning: cancelled, completed, no_show, waiting; also paid and unpaid, of bills and payments, whose usual labels need no row';
 COMMENT ON COLUMN clinicache.class.labels IS 'Labels with that meaning, compared ignoring case, spaces, - and _';
 COMMENT ON COLUMN clinicache.class.builtin IS 'True for rows that came with the extension: not dumped, not to be changed';
 

@@ -30,9 +30,7 @@ INSERT INTO clinicache.class (name, labels, builtin) VALUES
   ('cancelled', ARRAY['cancelled', 'canceled', 'rejected', 'declined']::text[], true),
   ('completed', ARRAY['completed', 'done', 'finished', 'checked out', 'fulfilled']::text[], true),
   ('no_show', ARRAY['no show', 'noshow', 'missed']::text[], true),
-  ('waiting', ARRAY['waiting', 'checked in', 'arrived', 'in queue']::text[], true),
-  ('paid', ARRAY['paid', 'settled', 'completed', 'waived', 'written off']::text[], true),
-  ('unpaid', ARRAY['unpaid', 'pending', 'due', 'overdue', 'failed', 'refunded', 'void']::text[], true);
+  ('waiting', ARRAY['waiting', 'checked in', 'arrived', 'in queue']::text[], true);
 
 INSERT INTO clinicache.entity (name, tables, tenant, columns, tags, counters, builtin) VALUES
   ('clinic', ARRAY['clinic', 'hospital', 'organization', 'branch', 'practice']::text[], 'id',

@@ -301,14 +301,14 @@ COMMENT ON FUNCTION clinicache._check_zones(regclass, jsonb, jsonb, jsonb) IS
 -- ---------------------------------------------------------------------------------------------------------------------
 
 CREATE FUNCTION clinicache._has_day(kind regtype) RETURNS boolean
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT kind IN ('date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype)
 $$;
 COMMENT ON FUNCTION clinicache._has_day(regtype) IS 'Internal: can a counter take its day from a column of this type?';
 
 CREATE FUNCTION clinicache._is_number(kind regtype) RETURNS boolean
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT kind IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'float4'::regtype, 'float8'::regtype, 'numeric'::regtype, 'money'::regtype)
 $$;

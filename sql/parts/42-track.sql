@@ -421,6 +421,7 @@ BEGIN
   END IF;
   PERFORM clinicache._put_triggers(relation, made.config);
   PERFORM clinicache._tell_left_out(relation, made.config, made.absent);
+  PERFORM clinicache._warn_no_upkeep(relation);
 END
 $$;
 COMMENT ON FUNCTION clinicache.track(regclass, text, jsonb, jsonb) IS
@@ -435,6 +436,7 @@ BEGIN
   END IF;
   PERFORM clinicache._check_relation(track.relation);
   PERFORM clinicache._put_triggers(track.relation, clinicache._own_config(track.relation, track.config));
+  PERFORM clinicache._warn_no_upkeep(track.relation);
 END
 $$;
 COMMENT ON FUNCTION clinicache.track(regclass, jsonb) IS

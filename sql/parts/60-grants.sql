@@ -1,6 +1,6 @@
 -- clinicache: who may do what.  Nothing is granted to PUBLIC (90-finish.sql).
 
-CREATE FUNCTION clinicache._check_grant(called text, grantee name) RETURNS void
+CREATE FUNCTION clinicache._check_owner(called text, what text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -8,8 +8,19 @@ DECLARE
 BEGIN
   IF NOT pg_has_role(current_user, owner, 'USAGE') THEN
     RAISE EXCEPTION 'permission denied for clinicache.%', called
-      USING ERRCODE = 'insufficient_privilege', HINT = 'Only superusers and the owner of the extension grant access to it.';
-  ELSIF grantee IS NULL THEN
+      USING ERRCODE = 'insufficient_privilege', HINT = format('Only superusers and the owner of the extension %s.', what);
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION clinicache._check_owner(text, text) IS
+  'Internal: the caller must own the extension (42501)';
+
+CREATE FUNCTION clinicache._check_grant(called text, grantee name) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM clinicache._check_owner(called, 'grant access to it');
+  IF grantee IS NULL THEN
     RAISE EXCEPTION 'the role given to clinicache.% is null', called USING ERRCODE = 'null_value_not_allowed';
   ELSIF NOT EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = grantee) THEN
     RAISE EXCEPTION 'role "%" does not exist', grantee
@@ -39,10 +50,39 @@ AS $$
     AND (p.proname IN ('track', 'untrack', 'untrack_all', 'preview', 'preview_rows', 'pending_tags', 'tag', 'check_config',
                        'trigger_config', 'template_prefix', 'template_columns', 'invalidate', 'invalidate_prefix', 'emit_prefix',
                        'count_rows', 'forget_counters', 'rebuild')
-         OR (left(p.proname, 1) = '_' AND p.proname NOT IN ('_check_grant', '_subscriber_functions', '_tracker_functions',
-                                                            '_grant_functions', '_revoke_functions')))
+         OR (left(p.proname, 1) = '_' AND p.proname NOT IN ('_check_owner', '_check_grant', '_subscriber_functions',
+                                                            '_tracker_functions', '_reader_functions', '_other_functions',
+                                                            '_grant_functions', '_revoke_functions',
+                                                            '_cron_schedule', '_cron_jobs', '_no_cron')))
 $$;
 COMMENT ON FUNCTION clinicache._tracker_functions() IS 'Internal: functions that a tracker calls, directly or through others';
+
+CREATE FUNCTION clinicache._reader_functions() RETURNS regprocedure[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT array_agg(p.oid::regprocedure ORDER BY p.oid)
+  FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
+  WHERE n.nspname = 'clinicache'
+    AND p.proname IN ('count', 'total', 'series', 'clinic_dashboard', 'client_dashboard', 'doctor_dashboard')
+$$;
+COMMENT ON FUNCTION clinicache._reader_functions() IS 'Internal: functions that a reader of dashboards calls';
+
+CREATE FUNCTION clinicache._other_functions(grantee name, less regprocedure[]) RETURNS regprocedure[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  -- each kind of grant is told by a function that no other has
+  SELECT coalesce(array_agg(DISTINCT f.function), '{}')
+  FROM (VALUES ('clinicache.changes(text, text[], int)'::regprocedure, clinicache._subscriber_functions()),
+               ('clinicache.untrack(regclass)'::regprocedure, clinicache._tracker_functions()),
+               ('clinicache.clinic_dashboard(text)'::regprocedure, clinicache._reader_functions())) AS k(sign, functions)
+  JOIN pg_proc AS p ON p.oid = k.sign
+  CROSS JOIN LATERAL aclexplode(p.proacl) AS a
+  JOIN pg_roles AS r ON r.oid = a.grantee AND r.rolname = _other_functions.grantee
+  CROSS JOIN LATERAL unnest(k.functions) AS f(function)
+  WHERE k.functions <> less
+$$;
+COMMENT ON FUNCTION clinicache._other_functions(name, regprocedure[]) IS
+  'Internal: functions that a role has by its grants other than the one that gives these';
 
 CREATE FUNCTION clinicache._grant_functions(functions regprocedure[], grantee name) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -100,15 +140,11 @@ CREATE FUNCTION clinicache.revoke_subscriber(role name) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
-DECLARE
-  tracks boolean;
 BEGIN
   PERFORM clinicache._check_grant('revoke_subscriber', role);
   DELETE FROM clinicache.subscriber AS s WHERE s.role = revoke_subscriber.role;
-  tracks := EXISTS (SELECT FROM pg_proc AS p, aclexplode(p.proacl) AS a JOIN pg_roles AS r ON r.oid = a.grantee
-                    WHERE p.oid = 'clinicache.untrack(regclass)'::regprocedure AND r.rolname = revoke_subscriber.role);
   PERFORM clinicache._revoke_functions(clinicache._subscriber_functions(), role,
-                                       CASE WHEN tracks THEN clinicache._tracker_functions() ELSE '{}' END);
+                                       clinicache._other_functions(role, clinicache._subscriber_functions()));
 END
 $$;
 COMMENT ON FUNCTION clinicache.revoke_subscriber(name) IS
@@ -135,11 +171,35 @@ AS $$
 BEGIN
   PERFORM clinicache._check_grant('revoke_tracker', role);
   PERFORM clinicache._revoke_functions(clinicache._tracker_functions(), role,
-            CASE WHEN EXISTS (SELECT FROM clinicache.subscriber AS s WHERE s.role = revoke_tracker.role)
-                 THEN clinicache._subscriber_functions() ELSE '{}' END);
+                                       clinicache._other_functions(role, clinicache._tracker_functions()));
   EXECUTE format('REVOKE SELECT ON clinicache.profile, clinicache.entity, clinicache.alias, clinicache.class, '
                  'clinicache.tracked_tables, clinicache.tag_templates FROM %I', role);
 END
 $$;
 COMMENT ON FUNCTION clinicache.revoke_tracker(name) IS
   'Undoes grant_tracker; writes to tables that the role owns and tracks then fail or reset (clinicache.on_error), so untrack them first. Errors: 42501 not the extension''s owner, 42704 no such role';
+
+CREATE FUNCTION clinicache.grant_reader(role name) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+  PERFORM clinicache._check_grant('grant_reader', role);
+  PERFORM clinicache._grant_functions(clinicache._reader_functions(), role);
+END
+$$;
+COMMENT ON FUNCTION clinicache.grant_reader(name) IS
+  'Lets a role call count, total, series and the dashboards, of all clinics, without any right on the tables behind them: dashboards show the newest appointments, with patients'' names, as the tables'' owner sees them. Errors: 42501 not the extension''s owner, 42704 no such role';
+
+CREATE FUNCTION clinicache.revoke_reader(role name) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+  PERFORM clinicache._check_grant('revoke_reader', role);
+  PERFORM clinicache._revoke_functions(clinicache._reader_functions(), role,
+                                       clinicache._other_functions(role, clinicache._reader_functions()));
+END
+$$;
+COMMENT ON FUNCTION clinicache.revoke_reader(name) IS
+  'Undoes grant_reader. Errors: 42501 not the extension''s owner, 42704 no such role';

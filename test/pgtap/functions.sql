@@ -1,6 +1,6 @@
 -- Functions: signatures as the README promises them, language, volatility, strictness, parallel safety, search_path, comments.
 BEGIN;
-SELECT plan(58);
+SELECT plan(78);
 
 CREATE TEMP VIEW ours AS
 SELECT p.*, l.lanname::text AS language, p.oid::regprocedure::text AS signature, left(p.proname, 1) = '_' AS internal
@@ -37,6 +37,24 @@ INSERT INTO wanted VALUES
   ('maintain_empty', '', 'integer', 'c', 'v - u'),
   ('maintain_history', '', 'void', 'plpgsql', 'v - u'),
   ('new_epoch', '', 'void', 'sql', 'v - u'),
+  ('schedule', 'every interval DEFAULT ''00:00:30''::interval', 'bigint', 'plpgsql', 'v - u'),
+  ('unschedule', '', 'boolean', 'plpgsql', 'v - u'),
+  ('maintain_fold', '', 'bigint', 'c', 'v - u'),
+  ('maintain_counters', '', 'void', 'c', 'v - u'),
+  -- counters
+  ('count', 'counter text, dimension text, key text, classes text[] DEFAULT NULL::text[], from_day date DEFAULT NULL::date, to_day date DEFAULT NULL::date', 'bigint', 'c', 's - r'),
+  ('total', 'counter text, dimension text, key text, classes text[] DEFAULT NULL::text[], from_day date DEFAULT NULL::date, to_day date DEFAULT NULL::date', 'numeric', 'c', 's - r'),
+  ('series', 'counter text, dimension text, key text, grain text, from_day date, to_day date', 'TABLE(day date, class text, n bigint, total numeric)', 'c', 's - r'),
+  ('clinic_dashboard', 'clinic text', 'jsonb', 'c', 's - r'),
+  ('client_dashboard', 'client text', 'jsonb', 'c', 's - r'),
+  ('doctor_dashboard', 'doctor text', 'jsonb', 'c', 's - r'),
+  ('verify', 'counter text DEFAULT NULL::text', 'TABLE(counter text, relation regclass, dimension text, key text, day date, class text, n bigint, total numeric)', 'c', 'v - u'),
+  ('rebuild', 'counter text', 'bigint', 'plpgsql', 'v - u'),
+  ('set_timezone', 'tenant text, zone text', 'void', 'plpgsql', 'v - u'),
+  ('count_rows', 'relation regclass, config jsonb', 'bigint', 'c', 'v s u'),
+  ('forget_counters', 'relation regclass', 'void', 'c', 'v s u'),
+  ('rezone', 'tenants text[], before text[], after text[]', 'void', 'c', 'v s u'),
+  ('distrust_counters', 'reason text', 'void', 'c', 'v s u'),
   -- statistics
   ('delivery_state', 'OUT mode text, OUT worker_pid integer, OUT worker_state text, OUT records_written bigint, OUT tags_written bigint, OUT records_delivered bigint, OUT tags_delivered bigint, OUT tags_merged bigint, OUT messages bigint, OUT bytes bigint, OUT lag_records bigint, OUT lag_ms double precision, OUT last_delivery timestamp with time zone, OUT last_error text, OUT last_error_at timestamp with time zone, OUT queue_usage double precision, OUT stats_reset timestamp with time zone', 'record', 'c', 'v - r'),
   ('table_counters', '', 'TABLE(relid oid, rows_seen bigint, tags bigint, prefixes bigint, suppressed bigint, collapses bigint)', 'c', 'v - r'),
@@ -46,10 +64,13 @@ INSERT INTO wanted VALUES
   ('revoke_subscriber', 'role name', 'void', 'plpgsql', 'v - u'),
   ('grant_tracker', 'role name', 'void', 'plpgsql', 'v - u'),
   ('revoke_tracker', 'role name', 'void', 'plpgsql', 'v - u'),
+  ('grant_reader', 'role name', 'void', 'plpgsql', 'v - u'),
+  ('revoke_reader', 'role name', 'void', 'plpgsql', 'v - u'),
   -- triggers
   ('row_change', '', 'trigger', 'c', 'v - u'),
   ('truncate_change', '', 'trigger', 'c', 'v - u'),
   ('tenant_changed', '', 'trigger', 'c', 'v - u'),
+  ('tenant_rezone', '', 'trigger', 'plpgsql', 'v - u'),
   ('local_guard', '', 'trigger', 'c', 'v - u'),
   ('builtin_guard', '', 'trigger', 'plpgsql', 'v - u'),
   ('tenant_timezone_check', '', 'trigger', 'plpgsql', 'v - u');
@@ -68,7 +89,8 @@ SELECT is((SELECT array_agg(proname::text || ' ' || prokind::text) FROM ours WHE
 SELECT is_empty('SELECT signature FROM ours WHERE obj_description(oid, $$pg_proc$$) IS NULL', 'each has a comment');
 SELECT is_empty($$ SELECT signature FROM ours WHERE internal <> (obj_description(oid, 'pg_proc') LIKE 'Internal: %') $$,
                 'the comment of an internal one says so, and of no other');
-SELECT is_empty('SELECT signature FROM ours WHERE prosecdef', 'none is SECURITY DEFINER');
+SELECT is((SELECT array_agg(signature || ' ' || prorettype::regtype ORDER BY signature COLLATE "C" DESC) FROM ours WHERE prosecdef), ARRAY['clinicache.tenant_rezone() trigger', 'clinicache._upkeep_missing() boolean'],
+          'two are SECURITY DEFINER: a trigger, and one that says no more than yes or no');
 SELECT is_empty($$ SELECT signature FROM ours WHERE internal AND language NOT IN ('sql', 'plpgsql') $$, 'internal ones are SQL or PL/pgSQL');
 SELECT is_empty('SELECT signature FROM ours WHERE proleakproof', 'none claims to be leakproof');
 SELECT is_empty($$

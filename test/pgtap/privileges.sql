@@ -1,7 +1,7 @@
 -- Privileges: nothing to PUBLIC but what triggers need; grants give and take what the README says, no more.
 BEGIN;
 SET LOCAL client_min_messages = warning;
-SELECT plan(58);
+SELECT plan(70);
 
 -- Every privilege of others than the owner on the schema and what is in it; PUBLIC is "public".
 CREATE TEMP VIEW given AS
@@ -62,7 +62,8 @@ SELECT throws_ok('SELECT FROM clinicache.' || t, '42501', NULL, 'a subscriber do
 FROM unnest(ARRAY['invalidation_log', 'invalidation_log_0', 'subscriber', 'identity', 'position_history', 'tenant', 'entity', 'tracked_tables']) AS t;
 SELECT throws_ok(s, '42501', NULL, 'nor calls ' || s)
 FROM unnest(ARRAY['SELECT clinicache.invalidate(''{x}'')', 'SELECT clinicache.new_epoch()', 'CALL clinicache.maintain()',
-                  'SELECT clinicache.maintain_empty()', 'SELECT clinicache.grant_subscriber(''pgtap_web'')',
+                  'SELECT clinicache.maintain_empty()', 'SELECT clinicache.schedule()', 'SELECT clinicache.unschedule()',
+                  'SELECT clinicache.grant_subscriber(''pgtap_web'')',
                   'SELECT clinicache.revoke_tracker(''pgtap_web'')', 'SELECT FROM clinicache.pending_tags()']) AS s;
 RESET ROLE;
 SELECT lives_ok($$ SELECT clinicache.revoke_subscriber('pgtap_web') $$, 'revoke_subscriber');
@@ -79,15 +80,17 @@ RESET ROLE;
 -- Trackers.
 SELECT lives_ok($$ SELECT clinicache.grant_tracker('pgtap_owner') $$, 'grant_tracker');
 SELECT is(pg_temp.given_to('pgtap_owner'),
-          ARRAY['alias SELECT', 'check_config(regclass,jsonb) EXECUTE', 'class SELECT', 'emit_prefix(text,text,text) EXECUTE', 'entity SELECT',
+          ARRAY['alias SELECT', 'check_config(regclass,jsonb) EXECUTE', 'class SELECT', 'count_rows(regclass,jsonb) EXECUTE',
+                'emit_prefix(text,text,text) EXECUTE', 'entity SELECT', 'forget_counters(regclass) EXECUTE',
                 'invalidate(text[],text,text) EXECUTE', 'invalidate_prefix(text,text,text) EXECUTE', 'pending_tags() EXECUTE',
-                'preview(regclass,jsonb,jsonb) EXECUTE', 'preview_rows(regclass,record,record) EXECUTE', 'profile SELECT', 'schema USAGE',
+                'preview(regclass,jsonb,jsonb) EXECUTE', 'preview_rows(regclass,record,record) EXECUTE', 'profile SELECT',
+                'rebuild(text) EXECUTE', 'schema USAGE',
                 'tag(text,jsonb) EXECUTE', 'tag_templates SELECT', 'template_columns(text) EXECUTE', 'template_prefix(text) EXECUTE',
                 'track(regclass,jsonb) EXECUTE', 'track(regclass,text,jsonb,jsonb) EXECUTE', 'tracked_tables SELECT',
                 'trigger_config(oid) EXECUTE', 'untrack(regclass) EXECUTE', 'untrack_all() EXECUTE'],
           'gives tracking, looking, invalidation by hand, and the vocabulary to read');
-SELECT is_empty($$ SELECT privilege FROM given WHERE role = 'pgtap_owner' AND privilege ~ '^_(check_grant|subscriber_functions|tracker_functions|grant_functions|revoke_functions)' $$,
-                'not what grants are made with');
+SELECT is_empty($$ SELECT privilege FROM given WHERE role = 'pgtap_owner' AND privilege ~ '^_(check_owner|check_grant|subscriber_functions|tracker_functions|grant_functions|revoke_functions|cron_|no_cron)' $$,
+                'not what grants and schedules are made with');
 CREATE SCHEMA pgtap_cc AUTHORIZATION pgtap_owner;
 CREATE TABLE pgtap_cc.others (id int PRIMARY KEY);
 SET ROLE pgtap_owner;
@@ -108,12 +111,28 @@ SELECT is((SELECT array_agg(privilege ORDER BY privilege COLLATE "C") FROM given
           ARRAY['changes(text,text[],integer) EXECUTE', 'position() EXECUTE', 'reached(text) EXECUTE', 'schema USAGE', 'tag(text,jsonb) EXECUTE'],
           'leaves a subscriber');
 SELECT lives_ok($$ SELECT clinicache.grant_tracker('pgtap_owner'), clinicache.revoke_subscriber('pgtap_owner') $$, 'revoke_subscriber from a tracker');
-SELECT is((SELECT cardinality(pg_temp.given_to('pgtap_owner'))), 22, 'leaves a tracker');
+SELECT is((SELECT cardinality(pg_temp.given_to('pgtap_owner'))), 25, 'leaves a tracker');
 SELECT lives_ok($$ SELECT clinicache.revoke_tracker('pgtap_owner') $$, 'revoke_tracker');
 SELECT is_empty($$ SELECT privilege FROM given WHERE role = 'pgtap_owner' $$, 'takes all of it');
 SELECT lives_ok($$ SELECT clinicache.grant_subscriber('pgtap Quoted'), clinicache.grant_tracker('pgtap Quoted'),
                           clinicache.revoke_subscriber('pgtap Quoted'), clinicache.revoke_tracker('pgtap Quoted') $$, 'names that need quotes');
 SELECT is_empty($$ SELECT privilege FROM given WHERE role = 'pgtap Quoted' $$, 'leave nothing behind');
+
+-- Readers.
+SELECT lives_ok($$ SELECT clinicache.grant_reader('pgtap_web'), clinicache.grant_subscriber('pgtap_web'), clinicache.revoke_subscriber('pgtap_web') $$,
+                'grant_reader, and another grant that comes and goes');
+SELECT is(pg_temp.given_to('pgtap_web'),
+          ARRAY['client_dashboard(text) EXECUTE', 'clinic_dashboard(text) EXECUTE', 'count(text,text,text,text[],date,date) EXECUTE',
+                'doctor_dashboard(text) EXECUTE', 'schema USAGE', 'series(text,text,text,text,date,date) EXECUTE',
+                'total(text,text,text,text[],date,date) EXECUTE'], 'gives counters and dashboards');
+SET ROLE pgtap_web;
+SELECT is(clinicache.clinic_dashboard('7') ->> 'clinic', '7', 'a reader reads a dashboard');
+SELECT throws_ok(s, '42501', NULL, 'but does not ' || s)
+FROM unnest(ARRAY['SELECT FROM clinicache.verify()', 'SELECT clinicache.rebuild(''x'')', 'SELECT clinicache.set_timezone(''x'', ''UTC'')',
+                  'SELECT FROM clinicache.counter_registry', 'SELECT FROM clinicache.counter_cell']) AS s;
+RESET ROLE;
+SELECT lives_ok($$ SELECT clinicache.revoke_reader('pgtap_web') $$, 'revoke_reader');
+SELECT is_empty($$ SELECT privilege FROM given WHERE role = 'pgtap_web' $$, 'takes all of it');
 
 -- Refused.
 SELECT throws_ok($$ SELECT clinicache.grant_subscriber('pgtap_nobody') $$, '42704', NULL, 'a role must exist');

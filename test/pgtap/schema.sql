@@ -1,19 +1,19 @@
 -- Tables, views, indexes, triggers, and a comment on each.
 BEGIN;
-SELECT plan(66);
+SELECT plan(72);
 
 CREATE TEMP VIEW ours AS
 SELECT c.oid, c.relname::text AS name, c.relkind::text AS kind FROM pg_class AS c WHERE c.relnamespace = 'clinicache'::regnamespace;
 
 -- Reported names are sorted, so that a failure lists exactly what is missing or too much.
 SELECT is((SELECT array_agg(name ORDER BY name COLLATE "C") FROM ours WHERE kind = 'r'),
-          ARRAY['alias', 'class', 'entity', 'identity', 'invalidation_log', 'invalidation_log_0', 'invalidation_log_1',
+          ARRAY['alias', 'class', 'counter_batch', 'counter_cell', 'counter_fold', 'counter_invalid', 'counter_source', 'entity', 'identity', 'invalidation_log', 'invalidation_log_0', 'invalidation_log_1',
                 'invalidation_log_2', 'invalidation_log_3', 'invalidation_log_4', 'invalidation_log_5', 'invalidation_log_6',
                 'invalidation_log_7', 'log_floor', 'position_history', 'profile', 'subscriber', 'tenant'], 'the tables');
 SELECT is((SELECT array_agg(name ORDER BY name COLLATE "C") FROM ours WHERE kind = 'v'),
-          ARRAY['stat_delivery', 'stat_tables', 'tag_templates', 'tracked_tables'], 'the views');
+          ARRAY['counter_registry', 'stat_delivery', 'stat_tables', 'tag_templates', 'tracked_tables'], 'the views');
 SELECT is((SELECT array_agg(name ORDER BY name COLLATE "C") FROM ours WHERE kind = 'S'),
-          ARRAY['log_floor_id_seq', 'position_history_id_seq'], 'the sequences, both of identity columns');
+          ARRAY['counter_invalid_id_seq', 'counter_source_id_seq', 'log_floor_id_seq', 'position_history_id_seq'], 'the sequences, all of identity columns');
 SELECT is((SELECT array_agg(DISTINCT kind ORDER BY kind) FROM ours), ARRAY['S', 'i', 'r', 'v'], 'nothing else');
 
 -- Columns in order, with types and NOT NULL.
@@ -31,7 +31,13 @@ FROM (VALUES
   ('identity', 'epoch text not null, created timestamp with time zone not null, secret text not null'),
   ('position_history', 'id bigint not null, at timestamp with time zone not null, position text not null, delivered boolean not null'),
   ('log_floor', 'id bigint not null, at timestamp with time zone not null, position text not null'),
-  ('invalidation_log', 'xid xid8 not null, tenant text, at timestamp with time zone not null, origin text, tags text[], profiles text, prefixes text[], deltas jsonb, delivered boolean not null'),
+  ('invalidation_log', 'xid xid8 not null, tenant text, at timestamp with time zone not null, origin text, tags text[], profiles text, prefixes text[], deltas bytea, delivered boolean not null'),
+  ('counter_source', 'id integer not null, counter text not null, relation regclass not null, dimensions text[] not null, tenant_dimension smallint not null, timezone text not null, counted_at timestamp with time zone not null'),
+  ('counter_invalid', 'id bigint not null, source integer not null, at timestamp with time zone not null, reason text not null'),
+  ('counter_fold', 'fold bigint not null, at timestamp with time zone not null, base bigint not null, snapshot text not null'),
+  ('counter_batch', 'bucket integer not null, fold bigint not null, cells bytea not null'),
+  ('counter_cell', 'counter integer not null, dimension smallint not null, key text not null, period date not null, fold bigint not null, cells bytea not null'),
+  ('counter_registry', 'id integer, counter text, relation regclass, valid boolean, dimensions text[], timezone text, counted_at timestamp with time zone, reason text'),
   ('tracked_tables', 'relation regclass, entity text, tenant text, columns jsonb, templates text[], left_out text[], state text'),
   ('tag_templates', 'template text, profile text, prefix text, tables regclass[]'),
   ('stat_delivery', 'mode text, worker_pid integer, worker_state text, records_written bigint, tags_written bigint, records_delivered bigint, tags_delivered bigint, tags_merged bigint, messages bigint, bytes bigint, lag_records bigint, lag_ms double precision, last_delivery timestamp with time zone, last_error text, last_error_at timestamp with time zone, queue_usage double precision, stats_reset timestamp with time zone'),
@@ -64,7 +70,7 @@ SELECT is((SELECT count(*) FROM pg_inherits WHERE inhparent = 'clinicache.invali
 SELECT hasnt_pk('clinicache', 'invalidation_log', 'the log has no key: a transaction may write several records');
 SELECT is((SELECT count(*) FROM pg_index WHERE indrelid = 'clinicache.invalidation_log'::regclass), 0::bigint, 'the parent has no index');
 SELECT is((SELECT array_agg(relname::text ORDER BY relname) FROM pg_class WHERE relnamespace = 'clinicache'::regnamespace AND relreplident = 'n' AND relkind = 'r'),
-          ARRAY['log_floor', 'position_history'], 'deletions by upkeep are not shipped to logical replicas');
+          ARRAY['counter_batch', 'counter_cell', 'counter_fold', 'counter_invalid', 'counter_source', 'log_floor', 'position_history'], 'deletions by upkeep are not shipped to logical replicas');
 
 -- Permanent, logged, of the owner of the extension, members of it.
 SELECT is_empty($$ SELECT o.name FROM ours AS o JOIN pg_class AS c USING (oid) WHERE c.relpersistence <> 'p' $$, 'all is permanent and logged');
@@ -80,18 +86,23 @@ SELECT is_empty($$
 $$, 'all has the owner of the extension');
 
 -- Triggers on our own tables.
-SELECT is((SELECT array_agg(c.relname || ': ' || t.tgname || ' ' || p.proname || ' ' || t.tgenabled::text ORDER BY c.relname, t.tgname)
+SELECT is((SELECT array_agg(c.relname || ': ' || t.tgname || ' ' || p.proname || ' ' || t.tgenabled::text
+                           ORDER BY c.relname || ': ' || t.tgname || ' ' || p.proname COLLATE "C")
            FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid JOIN pg_proc AS p ON p.oid = t.tgfoid
            WHERE c.relnamespace = 'clinicache'::regnamespace AND NOT t.tgisinternal),
-          ARRAY(SELECT t || g FROM unnest(ARRAY['alias', 'class', 'entity']) AS t,
-                unnest(ARRAY[': builtin_guard builtin_guard O', ': local_guard_new local_guard A', ': local_guard_old local_guard A']) AS g
-                ORDER BY t, g)
-          || ARRAY['identity: local_guard local_guard A', 'invalidation_log: local_guard local_guard A']
-          || ARRAY(SELECT format('invalidation_log_%s: local_guard local_guard A', i) FROM generate_series(0, 7) AS i)
-          || ARRAY['log_floor: local_guard local_guard A', 'position_history: local_guard local_guard A',
-                'profile: builtin_guard builtin_guard O', 'profile: local_guard_new local_guard A',
-                'profile: local_guard_old local_guard A', 'profile: profile_changed tenant_changed A',
-                'tenant: tenant_changed tenant_changed A', 'tenant: timezone_check tenant_timezone_check O'], 'the triggers');
+          ARRAY(SELECT w.trigger COLLATE "C" FROM (
+                  SELECT t || g FROM unnest(ARRAY['alias', 'class', 'entity', 'profile']) AS t,
+                         unnest(ARRAY[': builtin_guard builtin_guard O', ': local_guard_new local_guard A', ': local_guard_old local_guard A']) AS g
+                  UNION ALL
+                  SELECT t || ': local_guard local_guard A'
+                  FROM unnest(ARRAY['counter_batch', 'counter_cell', 'counter_fold', 'counter_invalid', 'counter_source', 'identity',
+                                    'invalidation_log', 'log_floor', 'position_history']
+                              || ARRAY(SELECT 'invalidation_log_' || i FROM generate_series(0, 7) AS i)) AS t
+                  UNION ALL
+                  VALUES ('class: class_changed tenant_changed O'), ('profile: profile_changed tenant_changed A'),
+                         ('tenant: rezone_all tenant_rezone O'), ('tenant: rezone_changed tenant_rezone O'), ('tenant: rezone_new tenant_rezone O'),
+                         ('tenant: rezone_old tenant_rezone O'), ('tenant: tenant_changed tenant_changed A'),
+                         ('tenant: timezone_check tenant_timezone_check O')) AS w(trigger) ORDER BY 1), 'the triggers');
 
 -- What CREATE EXTENSION leaves in them.
 SELECT is((SELECT count(*) FROM clinicache.identity), 1::bigint, 'one identity');
