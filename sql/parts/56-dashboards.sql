@@ -125,7 +125,7 @@ BEGIN
     ELSE format('%s OPERATOR(pg_catalog.=) $1', clinicache._value_expression(rel, resolved, key_name, 't')) END;
   -- rows without a date have no place in it; so an index on key and date, read backwards, is in order
   condition := condition || coalesce(format(' AND %s IS NOT NULL', at), '');
-  ordering := concat_ws(', ', at || ' DESC', id || ' DESC');
+  ordering := concat_ws(', ', at || ' DESC', clinicache._value_expression(rel, resolved, 'time', 't') || ' DESC', id || ' DESC');
   IF id IS NOT NULL THEN
     fields := fields || format(', %s AS id', id);
   END IF;
