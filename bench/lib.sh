@@ -1,7 +1,7 @@
-# Sourced by bench/cost and bench/run, after test/lib/sandbox.sh: a server as it
+# Sourced by bench/cost, bench/run and bench/dashboard, after test/lib/sandbox.sh: a server as it
 # comes, with fsync, that has run for a while.
 
-# start_bench_server SETUP LINE...    with database "bench" set up, and these lines in its configuration
+# start_bench_server SETUP LINE...    with database "bench", set up by a file ('': not), and these lines in its configuration
 start_bench_server() {
 	local setup=$1 i
 	shift
@@ -13,7 +13,8 @@ start_bench_server() {
 	printf '%s\n' 'max_connections = 200' 'min_wal_size = 1GB' 'max_wal_size = 2GB' "$@" >>"$sandbox/data/postgresql.conf"
 	as_user pg_ctl -D "$sandbox/data" -w -l "$sandbox/log/server.log" start >/dev/null || return
 	cp "$here"/*.sql "$here"/*.pl "$sandbox/tmp/" && give_to_user
-	in_server createdb bench && in_server psql -qX -v ON_ERROR_STOP=1 -d bench -o /dev/null -f "$sandbox/tmp/$setup" || return
+	in_server createdb bench || return
+	[ -z "$setup" ] || in_server psql -qX -v ON_ERROR_STOP=1 -d bench -o /dev/null -f "$sandbox/tmp/$setup" || return
 	# WAL segments to use again; making new ones would be most of what is measured
 	for ((i = 0; i < 64; i++)); do
 		echo "SELECT pg_logical_emit_message(false, '', ''); SELECT pg_switch_wal();"

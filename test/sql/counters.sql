@@ -75,10 +75,20 @@ CALL clinicache.maintain();
 SELECT bool_and(same) AS folded FROM compare();
 UPDATE visit SET gone = now() WHERE id % 5 = 0;
 UPDATE visit SET gone = NULL WHERE id % 10 = 0;
-SELECT clinicache.maintain_fold() > 0 AS folds;
+DO $$ BEGIN PERFORM clinicache.maintain_fold(); END $$;
 SELECT bool_and(same) AS soft_deletes FROM compare();
+-- a worker may be at it at the same moment
+CREATE PROCEDURE settle() LANGUAGE plpgsql AS $$
+BEGIN
+  FOR i IN 1 .. 100 LOOP
+    COMMIT;
+    CALL clinicache.maintain();
+    EXIT WHEN NOT EXISTS (SELECT FROM clinicache.counter_cell);
+    PERFORM pg_sleep(0.1);
+  END LOOP;
+END $$;
 DELETE FROM visit;
-CALL clinicache.maintain();
+CALL settle();
 SELECT bool_and(same) AS emptied, (SELECT count(*) FROM clinicache.counter_cell) AS cells FROM compare();
 
 -- many small transactions, folds between
@@ -140,7 +150,7 @@ SELECT clinicache.count('other', 'doctor', '2') AS none;
 SELECT clinicache.track('visit', '{"tags": ["visit:{id}"], "counters": [{"counter": "other", "by": {"doctor": "doctorId"}}]}');
 DROP TABLE visit CASCADE;
 SELECT clinicache.count('other', 'doctor', '2') AS none;
-CALL clinicache.maintain();
+CALL settle();
 SELECT (SELECT count(*) FROM clinicache.counter_source) AS sources, (SELECT count(*) FROM clinicache.counter_cell) AS cells;
 
 -- partitions: rows move between them, one is truncated
