@@ -16,6 +16,8 @@ OBJS = \
 	src/tracker.o \
 	src/config.o \
 	src/emit.o \
+	src/edge.o \
+	src/edge_upkeep.o \
 	src/tag_template.o \
 	src/tag_value.o \
 	src/tag_function.o \

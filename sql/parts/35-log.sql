@@ -35,3 +35,4 @@ COMMENT ON TRIGGER profile_changed ON clinicache.profile IS 'Makes every session
 -- the subscriber's own with the same number.
 ALTER TABLE clinicache.position_history REPLICA IDENTITY NOTHING;
 ALTER TABLE clinicache.log_floor REPLICA IDENTITY NOTHING;
+ALTER TABLE clinicache.edge_history REPLICA IDENTITY NOTHING;

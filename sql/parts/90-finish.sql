@@ -25,7 +25,7 @@ DO $$
 DECLARE
   name text;
 BEGIN
-  FOREACH name IN ARRAY ARRAY['identity', 'position_history', 'log_floor', 'invalidation_log']
+  FOREACH name IN ARRAY ARRAY['identity', 'position_history', 'edge_history', 'log_floor', 'invalidation_log']
                         || ARRAY(SELECT 'invalidation_log_' || i FROM pg_catalog.generate_series(0, 7) AS i) LOOP
     EXECUTE pg_catalog.format('CREATE TRIGGER local_guard BEFORE INSERT OR UPDATE OR DELETE ON clinicache.%I '
                               'FOR EACH ROW EXECUTE FUNCTION clinicache.local_guard()', name);
