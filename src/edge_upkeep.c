@@ -23,13 +23,16 @@
 
 #include "access/heapam.h"
 #include "access/htup_details.h"
+#include "access/twophase.h"
 #include "access/xact.h"
 #include "catalog.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "position.h"
 #include "storage/lmgr.h"
+#include "storage/lwlock.h"
 #include "storage/proc.h"
+#include "storage/procarray.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
@@ -135,36 +138,60 @@ write_rows(List *old_rows, List *rows)
 	relation_close(rel, NoLock);
 }
 
-/* Of the snapshot's running transactions, does one belong to another database? */
-static bool
-is_elsewhere(TransactionId xid)
+static int
+compare_xids(const void *a, const void *b)
 {
-	for (uint32 i = 0; i < ProcGlobal->allProcCount; i++)
-	{
-		PGPROC	   *proc = &ProcGlobal->allProcs[i];
+	uint64		x = U64FromFullTransactionId(*(const FullTransactionId *) a);
+	uint64		y = U64FromFullTransactionId(*(const FullTransactionId *) b);
 
-		/* read without a lock: what has just ended counts as ours, which is no harm */
-		if (proc->xid == xid)
-			return OidIsValid(proc->databaseId) && proc->databaseId != MyDatabaseId;
-	}
-	return false;
+	return (x > y) - (x < y);
 }
 
-/* Who may have written before "now" what the snapshot, taken after, does not show? */
-static void
-take_running(EdgeRow *row, Snapshot snapshot)
+/* Ids that are in use precede the next one. */
+static FullTransactionId
+widen(TransactionId xid, FullTransactionId next)
 {
-	Position   *position = cc_position_local(snapshot);
+	uint32		epoch = EpochFromFullTransactionId(next);
 
-	row->running = palloc(sizeof(FullTransactionId) * Max(1, position->nrunning));
+	if (xid > XidFromFullTransactionId(next))
+		epoch--;
+	return FullTransactionIdFromEpochAndXid(epoch, xid);
+}
+
+/*
+ * Who may have written something by now that no snapshot shows yet?  A
+ * snapshot's list would not do: it leaves away those that began after the last
+ * one that ended.  Prepared transactions stand behind the processes.
+ */
+static void
+take_running(EdgeRow *row)
+{
+	FullTransactionId next = ReadNextFullTransactionId();
+	TransactionId own = GetTopTransactionIdIfAny();
+	uint32		nprocs = ProcGlobal->allProcCount + max_prepared_xacts;
+	int			kept = 0;
+
+	row->running = palloc(sizeof(FullTransactionId) * (nprocs + 1));
 	row->nrunning = 0;
-	for (int i = 0; i < position->nrunning; i++)
+	LWLockAcquire(ProcArrayLock, LW_SHARED);
+	for (uint32 i = 0; i < nprocs; i++)
 	{
-		TransactionId xid = XidFromFullTransactionId(position->running[i]);
+		PGPROC	   *proc = &ProcGlobal->allProcs[i];
+		TransactionId xid = proc->xid;
 
-		if (!TransactionIdIsCurrentTransactionId(xid) && !is_elsewhere(xid))
-			row->running[row->nrunning++] = position->running[i];
+		if (TransactionIdIsNormal(xid) && xid != own &&
+			(proc->databaseId == MyDatabaseId || !OidIsValid(proc->databaseId)) &&
+			TransactionIdPrecedes(xid, XidFromFullTransactionId(next)))
+			row->running[row->nrunning++] = widen(xid, next);
 	}
+	LWLockRelease(ProcArrayLock);
+	/* places of prepared transactions keep what they were used for; one being prepared has two */
+	qsort(row->running, row->nrunning, sizeof(FullTransactionId), compare_xids);
+	for (int i = 0; i < row->nrunning; i++)
+		if ((kept == 0 || !FullTransactionIdEquals(row->running[i], row->running[kept - 1])) &&
+			TransactionIdIsInProgress(XidFromFullTransactionId(row->running[i])))
+			row->running[kept++] = row->running[i];
+	row->nrunning = kept;
 }
 
 /*
@@ -233,22 +260,22 @@ emit_waiting(List *rows, Snapshot snapshot)
 	return waiting;
 }
 
-/* Emit the edges since the newest row; NULL: no table has any. */
+/*
+ * Emit the edges since the newest row; returns the next one, NULL: no table has
+ * any edges.  "row" comes with the time that it is, and who is running.
+ */
 static EdgeRow *
-emit_new(EdgeRow *newest, TimestampTz now, Snapshot snapshot)
+emit_new(EdgeRow *newest, EdgeRow *row, Snapshot snapshot)
 {
-	EdgeRow    *row = palloc0(sizeof(EdgeRow));
+	TimestampTz now = row->through;
 	TimestampTz through = newest ? newest->through : now;
 	EdgeCounts	counts;
 
 	row->since = through;
-	row->through = now;
+	if (now <= through)
+		row->nrunning = 0;
 	if (now >= through)
-	{
-		if (now > through)
-			take_running(row, snapshot);
 		counts = cc_edges_emit(through, now, InvalidTransactionId, snapshot);
-	}
 	else if (through - now <= SET_BACK_MAX)
 	{
 		row = newest;
@@ -271,7 +298,7 @@ emit_new(EdgeRow *newest, TimestampTz now, Snapshot snapshot)
 Datum
 clinicache_maintain_edges(PG_FUNCTION_ARGS)
 {
-	TimestampTz now;
+	EdgeRow    *now = palloc0(sizeof(EdgeRow));
 	Snapshot	snapshot;
 	List	   *old_rows;
 	List	   *rows;
@@ -282,8 +309,9 @@ clinicache_maintain_edges(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("clinicache.maintain_edges()");
 	if (!ConditionalLockRelationOid(cc_catalog_relid(CC_TABLE_EDGES), ShareRowExclusiveLock))
 		PG_RETURN_BOOL(false);
-	/* in this order: who wrote before "now" shows in the snapshot, or runs in it */
-	now = cc_clock();
+	/* in this order: who has written by now shows in the snapshot, or is in the list */
+	now->through = cc_clock();
+	take_running(now);
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	old_rows = read_rows(snapshot);
 	newest = old_rows == NIL ? NULL : llast(old_rows);

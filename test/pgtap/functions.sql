@@ -1,6 +1,6 @@
 -- Functions: signatures as the README promises them, language, volatility, strictness, parallel safety, search_path, comments.
 BEGIN;
-SELECT plan(58);
+SELECT plan(61);
 
 CREATE TEMP VIEW ours AS
 SELECT p.*, l.lanname::text AS language, p.oid::regprocedure::text AS signature, left(p.proname, 1) = '_' AS internal
@@ -36,6 +36,9 @@ INSERT INTO wanted VALUES
   ('maintain_deliver', '', 'void', 'c', 'v - u'),
   ('maintain_empty', '', 'integer', 'c', 'v - u'),
   ('maintain_history', '', 'void', 'plpgsql', 'v - u'),
+  ('maintain_edges', '', 'boolean', 'c', 'v - u'),
+  ('emit_edges', 'from_time timestamp with time zone, to_time timestamp with time zone', 'bigint', 'c', 'v s u'),
+  ('clock', '', 'timestamp with time zone', 'c', 'v - s'),
   ('new_epoch', '', 'void', 'sql', 'v - u'),
   -- statistics
   ('delivery_state', 'OUT mode text, OUT worker_pid integer, OUT worker_state text, OUT records_written bigint, OUT tags_written bigint, OUT records_delivered bigint, OUT tags_delivered bigint, OUT tags_merged bigint, OUT messages bigint, OUT bytes bigint, OUT lag_records bigint, OUT lag_ms double precision, OUT last_delivery timestamp with time zone, OUT last_error text, OUT last_error_at timestamp with time zone, OUT queue_usage double precision, OUT stats_reset timestamp with time zone', 'record', 'c', 'v - r'),

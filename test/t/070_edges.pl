@@ -80,17 +80,15 @@ sub logged
 
 sub maintain { sql('CALL clinicache.maintain()'); return }
 
-# The clock of all sessions, from now on (it goes on from there).
-my $offset = 0;
-
+# The clock of all sessions, which goes on from there.
 sub set_clock
 {
 	my ($time) = @_;
-	$offset = sql("SELECT ceil(extract(epoch FROM timestamptz '$time' - clock_timestamp()))::bigint");
+	my $offset = sql("SELECT ceil(extract(epoch FROM timestamptz '$time' - clock_timestamp()))::bigint");
 	$node->append_conf('postgresql.conf', "clinicache.clock_offset = $offset");
 	$node->reload;
-	$node->poll_query_until('postgres', "SELECT current_setting('clinicache.clock_offset') = '${offset}s' "
-		. "OR abs(extract(epoch FROM clinicache.clock() - timestamptz '$time')) < 5")
+	$node->poll_query_until('postgres',
+		"SELECT abs(extract(epoch FROM clinicache.clock() - timestamptz '$time')) < 5")
 		or die 'the clock was not set';
 	return;
 }
@@ -233,5 +231,256 @@ for my $center ('2026-03-08 06:00+00', '2026-11-01 05:30+00', '2026-04-23 22:00+
 }
 is($differences, '', 'what the model says, in 40 stretches of time');
 cmp_ok($emitted, '>', 1000, "$emitted tags were compared");
+
+# ---------------------------------------------------------------- maintain()
+
+# What was logged, in order; those that came more than once with a number.
+sub told
+{
+	my $tags = logged();
+	return join ' ', map { $_ . ($tags->{$_} > 1 ? "($tags->{$_})" : '') } sort keys %$tags;
+}
+
+sub rows_of_history { return sql('SELECT count(*) FROM clinicache.edge_history') }
+
+fill_around('2026-07-01');
+set_clock('2026-07-01 03:59:40+00');
+maintain();
+is(told(), '', 'the first time there is no time that has passed');
+is(rows_of_history(), 1, 'but it is noted');
+set_clock('2026-07-01 04:00:10+00');
+maintain();
+is(told(), of_midnight('york'), 'a midnight has passed: the tags of that clinic, each once');
+maintain();
+is(told(), '', 'not again');
+is(rows_of_history(), 1, 'one row of the history is kept');
+set_clock('2026-07-01 16:00:05+00');
+logged();
+maintain();
+like(told(), qr/inst:past:7 inst:past:cairo inst:past:york/, 'time passes at noon, and did elsewhere');
+
+# Nobody looks for two days.
+fill_around('2026-07-03');
+set_clock('2026-07-03 12:00:30+00');
+maintain();
+my $told = told();
+like($told, qr/ inst:today:2 inst:today:3 .*inst:today:6 inst:today:7 /, 'two days are caught up');
+unlike($told, qr/\(/, 'each tag once');
+maintain();
+is(told(), '', 'and no more');
+
+# ------------------------------------------------------- late transactions
+
+# Begins a transaction before midnight in New York that writes a row of the new day.
+sub write_before
+{
+	my ($day, $id) = @_;
+	set_clock("$day 03:59:30+00");
+	fill_around($day);
+	maintain();
+	told();
+	my $session = $node->background_psql('postgres');
+	$session->query_safe("BEGIN; INSERT INTO inst VALUES ($id, 'york', 7, timestamptz '$day 16:00+00')");
+	set_clock("$day 04:00:10+00");
+	return $session;
+}
+
+my $late = write_before('2026-07-04', 100);
+maintain();
+is(told(), of_midnight('york'), 'the edge does not see what is not committed');
+maintain();
+is(told(), '', 'while that is open, nothing is repeated');
+$late->query_safe('COMMIT');
+unlike(told(), qr/today:(york|100)\b/, 'its own tags are from before midnight');
+maintain();
+like(told(), qr/inst:today:100 inst:today:york/, 'when it has ended the edge is emitted again');
+maintain();
+is(told(), '', 'once');
+is(rows_of_history(), 1, 'and forgotten');
+$late->quit;
+
+$late = write_before('2026-07-05', 101);
+$late->query_safe(q{PREPARE TRANSACTION 'late'});
+$late->quit;
+maintain();
+is(told(), of_midnight('york'), 'a prepared transaction is not seen either');
+for my $second (20, 30, 40)
+{
+	set_clock("2026-07-05 04:00:$second+00");
+	maintain();
+}
+$node->restart;
+maintain();
+is(told(), '', 'while it is prepared, nothing is repeated');
+cmp_ok(rows_of_history(), '<=', 2, 'rows that wait for the same are one');
+sql(q{COMMIT PREPARED 'late'});
+told();
+maintain();
+like(told(), qr/inst:today:101 inst:today:york/, 'after COMMIT PREPARED the edge is emitted again');
+maintain();
+is(told(), '', 'once');
+
+# One that ends leaves others to be waited for.
+$late = write_before('2026-07-06', 102);
+my $later = $node->background_psql('postgres');
+$later->query_safe(q{BEGIN; INSERT INTO utc VALUES (102, 'cairo', 7, '2020-01-01'); SELECT 1});
+maintain();
+$late->query_safe('COMMIT');
+told();
+maintain();
+like(told(), qr/inst:today:102 inst:today:york/, 'it does not have to wait for another that is open');
+$later->query_safe('ROLLBACK');
+$_->quit for $late, $later;
+maintain();
+is(told(), '', 'one that was rolled back repeats nothing');
+
+# --------------------------------------------------- several at upkeep, locks
+
+set_clock('2026-07-08 03:59:30+00');
+fill_around('2026-07-08');
+maintain();
+told();
+set_clock('2026-07-08 04:00:10+00');
+my $other = $node->background_psql('postgres');
+$other->query_safe('BEGIN');
+is($other->query_safe('SELECT clinicache.maintain_edges()'), 't', 'a session is at upkeep');
+is(sql('SELECT clinicache.maintain_edges()'), 'f', 'another does not wait for it');
+maintain();
+is(told(), '', 'and emits nothing');
+$other->query_safe('COMMIT');
+is(told(), of_midnight('york'), 'the edge is emitted once');
+maintain();
+is(told(), '', 'by one of them');
+
+set_clock('2026-07-08 15:59:50+00');
+maintain();
+told();
+set_clock('2026-07-08 16:00:10+00');
+$other->query_safe('BEGIN; LOCK TABLE utc');
+sql(q{SET statement_timeout = '5s'; SELECT clinicache.maintain_edges()});
+is(told(), 'inst:past:7 inst:past:york split:past:7 split:past:york utc:dash:* utc:past:* utc:today:* utc:upcoming:*',
+	'prefixes stand for the tags of a table that is locked');
+$other->query_safe('ROLLBACK');
+$other->quit;
+
+# -------------------------------------------------------- a clock set back
+
+set_clock('2026-07-08 15:59:40+00');
+maintain();
+is(told(), '', 'a clock that is set back by seconds is waited for');
+set_clock('2026-07-08 03:30:00+00');
+maintain();
+like(told(), qr/inst:today:6 inst:today:7 inst:today:york/, 'set back across midnight, yesterday is today again');
+set_clock('2026-07-08 04:30:00+00');
+maintain();
+like(told(), qr/inst:today:6 inst:today:7 inst:today:york/, 'and midnight comes again');
+
+# ------------------------------------------------------ which rows are read
+
+sql(q{
+	CREATE TABLE many(id int PRIMARY KEY, clinic text, at timestamptz, day date, clock text);
+	INSERT INTO many SELECT i, 'zulu', t, t::date, to_char(t, 'HH24:MI')
+		FROM (SELECT i, timestamptz '2026-01-01 00:00+00' + i * interval '5 minutes' AS t FROM generate_series(1, 100000) AS i) AS v;
+	ANALYZE many});
+my @notices;
+for my $index ('SELECT', 'CREATE INDEX ON many(at)', 'CREATE INDEX ON many(day)')
+{
+	sql($index);
+	$node->psql('postgres', q{SELECT clinicache.track('many', '{"tenant": "clinic", "tags": [
+		{"tag": "many:past:{id}", "window": "past", "time": "at"}, {"tag": "many:today:{id}", "window": "today", "time": "at"},
+		{"tag": "many:split:{id}", "window": "today", "time": ["day", "clock"]}]}')}, stderr => \my $notice);
+	push @notices, $notice =~ /NOTICE:  no index of public[.]many begins with (.*): clock/ ? $1 : '';
+}
+is(join(';', @notices), '"at", "day";"day";', 'track tells what is not indexed');
+my $reads = q{SELECT seq_tup_read, idx_scan FROM pg_stat_user_tables WHERE relname = 'many'};
+sql('SELECT pg_stat_reset()');
+sql(q{BEGIN; SELECT clinicache.emit_edges('2026-06-01 09:00+00', '2026-06-01 09:30+00');
+	SELECT clinicache.emit_edges('2026-05-31 23:59+00', '2026-06-01 00:01+00'); ROLLBACK});
+$node->poll_query_until('postgres', q{SELECT idx_scan >= 3 FROM pg_stat_user_tables WHERE relname = 'many'});
+is(sql($reads) =~ s/\|\d+$//r, 0, 'of 100,000 rows none is read but by an index');
+is(sql(q{SELECT idx_tup_read < 10000 FROM pg_stat_user_indexes WHERE indexrelname = 'many_at_idx'}), 't', 'nor are many by it');
+is(edges('2026-06-01 09:00+00', '2026-06-01 09:10+00', '') =~ s/ (inst|utc|split):\S+//gr,
+	'many:past:43597 many:past:43598', 'the right ones');
+sql('DROP TABLE many');
+
+# ------------------------------------- partitions, inheritance, kinds of columns
+
+sql(q{
+	CREATE TABLE part(id int, clinic text, "At" timestamp NOT NULL) PARTITION BY RANGE ("At");
+	CREATE TABLE part_1 PARTITION OF part FOR VALUES FROM ('2026-06-01') TO ('2026-07-01');
+	CREATE TABLE part_2 (gone int, "At" timestamp NOT NULL, clinic text, id int);
+	ALTER TABLE part_2 DROP COLUMN gone;
+	ALTER TABLE part ATTACH PARTITION part_2 FOR VALUES FROM ('2026-07-01') TO ('2026-08-01');
+	CREATE TABLE base(id int, clinic text, day text);
+	CREATE TABLE child() INHERITS (base);
+	SELECT clinicache.track('part', '{"tenant": "clinic", "zone": {"At": "local"}, "tags": [{"tag": "part:{id}", "window": "today", "time": "At"}]}');
+	SELECT clinicache.track('base', '{"tenant": "clinic", "tags": [{"tag": "base:{id}", "window": "today", "time": "day"},
+		{"tag": "base:new day", "edge": "day"}]}');
+	INSERT INTO part VALUES (1, 'york', '2026-06-30 23:59'), (2, 'york', '2026-07-01 00:00'), (3, 'york', '2026-07-02 00:00'), (4, NULL, '2026-07-01 00:00');
+	INSERT INTO base VALUES (1, 'york', '2026-07-01T00:00:00Z'), (2, 'york', 'soon'), (3, 'york', NULL);
+	INSERT INTO child VALUES (4, 'york', '2026-06-30'), (5, 'cairo', '2026-06-30')});
+my $others = qr/ ?\b(inst|utc|split):\S+/;
+is(edges('2026-07-01 03:59+00', '2026-07-01 04:01+00', '') =~ s/$others//gr,
+	'base:1 base:4 base:new day part:1 part:2', 'partitions, an inheritance child, text and wall time');
+sql('ALTER TABLE part DISABLE TRIGGER clinicache');
+is(edges('2026-07-01 03:59+00', '2026-07-01 04:01+00', '') =~ s/$others//gr,
+	'base:1 base:4 base:new day', 'tracking that is switched off has no edges');
+sql('DROP TABLE part; DROP TABLE base CASCADE');
+
+# Who may not track has no edges, and can not make any.
+sql(q{
+	CREATE ROLE stranger; CREATE TABLE evil(id int); ALTER TABLE evil OWNER TO stranger;
+	CREATE TRIGGER clinicache AFTER INSERT ON evil FOR EACH ROW EXECUTE FUNCTION
+		clinicache.row_change('{"tags": [{"tag": "*", "edge": "day"}]}')});
+is(edges('2026-07-01 03:59+00', '2026-07-01 04:01+00', '') =~ s/$others//gr, '', 'an owner who may not track');
+sql('DROP TABLE evil');
+
+# ---------------------------------------------------- publications, no edges
+
+set_clock('2026-07-09 03:59:50+00');
+fill_around('2026-07-09');
+maintain();
+sql('CREATE PUBLICATION everything FOR ALL TABLES');
+told();
+set_clock('2026-07-09 04:00:10+00');
+maintain();
+is(told(), of_midnight('york'), 'with FOR ALL TABLES published');
+is(rows_of_history(), 1, 'the history is trimmed');
+sql('DROP PUBLICATION everything; SELECT clinicache.untrack_all()');
+maintain();
+is(rows_of_history(), 0, 'where nothing has edges there is none');
+my $lsn = sql('SELECT pg_current_wal_insert_lsn()');
+sql('SELECT clinicache.maintain_edges()');
+is(sql(q{SELECT count(*) FROM clinicache.edge_history}), 0, 'nor is anything written');
+$node->stop;
+
+# ------------------------------------------------------------------ the worker
+
+$node = new_node('edges_worker', q{shared_preload_libraries = 'clinicache'}, 'clinicache.upkeep_interval = 1h');
+make_tables();
+sub worker_runs
+{
+	return $node->poll_query_until('postgres', q{SELECT worker_state = 'running' FROM clinicache.stat_delivery});
+}
+ok(worker_runs(), 'there is a worker');
+my $day = sql(q{SELECT (now() AT TIME ZONE 'UTC')::date + 3});
+fill_around($day);
+my $tail = Tail->new($node->connstr('postgres'), $dir);
+$node->poll_query_until('postgres',
+	q{SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name LIKE 'clinicache_tail%'});
+set_clock(sql(qq{SELECT timestamptz '$day 00:00+00' - interval '3 seconds'}));
+my $took = $tail->wait_for(10, 'inst:today:10', 'inst:today:11', 'inst:dash:zulu', 'split:today:zulu');
+ok(defined $took && $took < 6, 'midnight comes, and the worker emits and delivers it by itself');
+is($tail->tags->{'inst:today:11'}, 1, 'once');
+
+# A zone that comes into use meanwhile has its midnight too.
+set_clock(sql(qq{SELECT timestamptz '$day 18:15+00' - interval '4 seconds'}));
+sql(qq{INSERT INTO clinicache.tenant VALUES ('nepal', 'Asia/Kathmandu');
+	INSERT INTO inst VALUES (200, 'nepal', 7, timestamptz '$day 18:15+00' + interval '5 hours')});
+ok(!$tail->tags->{'inst:today:nepal'}, 'before midnight there');
+$took = $tail->wait_for(10, 'inst:today:200', 'inst:today:nepal');
+ok(defined $took && $took < 7, 'a clinic whose zone has just been entered');
+$tail->stop;
+$node->stop;
 
 done_testing();
