@@ -23,6 +23,7 @@ OBJS = \
 	src/tag_function.o \
 	src/tenant_zone.o \
 	src/numbers.o \
+	src/late.o \
 	src/tag_buffer.o \
 	src/pending.o \
 	src/flush.o \

@@ -16,6 +16,8 @@
 
 #include "access/xact.h"
 #include "common/hashfn.h"
+#include "flush.h"
+#include "late.h"
 #include "tag_buffer.h"
 #include "utils/datum.h"
 #include "utils/memutils.h"
@@ -29,6 +31,7 @@ typedef struct RowImage
 	PendingTenant *tenant;
 	TenantZone *zone;			/* set if the tracker needs it */
 	TimestampTz now;			/* of windows */
+	bool		committed;		/* what is emitted goes with the transaction, to be committed */
 	const ValueRef *local_of;	/* "local" is the local time of this one */
 	Timestamp	local;
 	bool		local_has_time;
@@ -191,6 +194,15 @@ find_time(Tracker *tracker, const ValueRef *date, const ValueRef *clock, RowImag
 	return true;
 }
 
+/* The tag's window is still closed for the row, and opens so much later: see late.c. */
+static bool
+opens_in(const TrackedTag *tag, const RowImage *row, int64 usecs)
+{
+	if (row->committed && usecs > 0)
+		cc_late_note(tag->number, row->now + usecs);
+	return false;
+}
+
 /*
  * Does this version of the row lie in the tag's window, now, where its tenant
  * is?  By the wider of the two readings that applications use: a list of
@@ -203,21 +215,28 @@ in_window(Tracker *tracker, TrackedTag *tag, RowImage *row)
 	Timestamp	today = cc_day_start(now);
 	RowTime		time;
 	bool		is_null;
+	int64		ahead;
 
 	if (!find_time(tracker, tag->date, tag->clock, row, &time, &is_null))
 		return !is_null;		/* no day in it: rather one tag too many */
+	if (TIMESTAMP_NOT_FINITE(time.local))
+		return TIMESTAMP_IS_NOBEGIN(time.local) ? tag->window == WINDOW_PAST :
+			tag->window == WINDOW_UPCOMING;
 	switch (tag->window)
 	{
 		case WINDOW_TODAY:
-			return time.local >= today && time.local < today + USECS_PER_DAY;
+			if (time.local < today + USECS_PER_DAY)
+				return time.local >= today;
+			return opens_in(tag, row, cc_day_start(time.local) - now);
 		case WINDOW_UPCOMING:
 			return time.local >= today;
 		case WINDOW_PAST:
 			if (!time.has_time)
-				return time.local < today;
+				return time.local < today ||
+					opens_in(tag, row, time.local - now + USECS_PER_DAY);
 			/* where clocks are set back, an hour of the wall's comes twice */
-			return time.is_instant ? time.instant < row->now + USECS_PER_SEC :
-				time.local < now + USECS_PER_SEC;
+			ahead = time.is_instant ? time.instant - row->now : time.local - now;
+			return ahead < USECS_PER_SEC || opens_in(tag, row, ahead);
 		default:
 			return true;
 	}
@@ -484,7 +503,8 @@ fires(Tracker *tracker, const TagGroup *group)
 static void
 emit_row(Tracker *tracker, PendingSet *set, Datum *values, bool *nulls, bool is_update)
 {
-	RowImage	row = {.values = values,.nulls = nulls,.now = tracker->windowed ? window_now() : 0};
+	RowImage	row = {.values = values,.nulls = nulls,.now = tracker->windowed ? window_now() : 0,
+	.committed = cc_flush_is_pending(set)};
 
 	(void) set_tenant(tracker, set, &row);
 	for (int g = 0; g < tracker->ngroups; g++)
@@ -504,7 +524,8 @@ emit_row(Tracker *tracker, PendingSet *set, Datum *values, bool *nulls, bool is_
 static bool
 buffer_row(Tracker *tracker, Datum *values, bool *nulls, bool is_update)
 {
-	RowImage	row = {.values = values,.nulls = nulls,.now = tracker->windowed ? window_now() : 0};
+	RowImage	row = {.values = values,.nulls = nulls,.now = tracker->windowed ? window_now() : 0,
+	.committed = true};
 
 	if (!set_tenant(tracker, NULL, &row))
 		return false;
