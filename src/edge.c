@@ -474,7 +474,8 @@ emit_table(EdgePass *pass, Relation rel)
 	if (pass->from >= pass->to)
 		return;
 	GetUserIdAndSecContext(&user, &security);
-	SetUserIdAndSecContext(rel->rd_rel->relowner, security | SECURITY_RESTRICTED_OPERATION);
+	SetUserIdAndSecContext(rel->rd_rel->relowner, security | SECURITY_RESTRICTED_OPERATION |
+						   SECURITY_NOFORCE_RLS);
 	nest = fix_settings();
 	SPI_connect();
 	emit_candidates(pass, tracker, rel);

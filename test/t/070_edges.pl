@@ -450,6 +450,31 @@ is(edges('2026-07-01 03:59+00', '2026-07-01 04:01+00', '') =~ s/$others//gr,
 	'base:1 base:4 base:new day', 'tracking that is switched off has no edges');
 sql('DROP TABLE part; DROP TABLE base CASCADE');
 
+# Tags of a new day where no window says which rows; row security, even of the owner.
+sql(q{
+	CREATE ROLE keeper; GRANT CREATE ON SCHEMA public TO keeper; SELECT clinicache.grant_tracker('keeper');
+	CREATE TABLE plain(id int, clinic text);
+	CREATE TABLE hidden(id int, clinic text, at timestamptz);
+	INSERT INTO plain VALUES (1, 'york'); INSERT INTO hidden VALUES (1, 'york', '2026-07-01 12:00+00');
+	ALTER TABLE hidden OWNER TO keeper;
+	ALTER TABLE hidden ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+	SELECT clinicache.track('plain', '{"tenant": "clinic", "tags": [{"tag": "plain:{id}", "edge": "day"}]}');
+	SELECT clinicache.track('hidden', '{"tenant": "clinic", "tags": [{"tag": "hidden:{id}", "window": "today", "time": "at"}]}')});
+is(edges('2026-07-01 03:59+00', '2026-07-01 04:01+00', '') =~ s/$others//gr,
+	'hidden:1 plain:*', 'a prefix where no window says which rows; row security hides none');
+
+# What the owner lets run while a query is planned runs as the owner.
+sql(q{
+	CREATE FUNCTION spy(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$
+		BEGIN RAISE LOG 'planned by %', current_user; RETURN $1; END $$;
+	CREATE INDEX ON hidden((spy(1)))});
+my $size = -s $node->logfile;
+edges('2026-07-01 03:59+00', '2026-07-01 04:01+00', '');
+my $log = slurp_file($node->logfile, $size);
+unlike($log, qr/planned by postgres/, 'no function of the owner\'s runs as somebody else');
+unlike($log, qr/WARNING/, 'all tables could be read');
+sql('DROP TABLE plain, hidden');
+
 # Who may not track has no edges, and can not make any.
 sql(q{
 	CREATE ROLE stranger; CREATE TABLE evil(id int); ALTER TABLE evil OWNER TO stranger;
