@@ -15,7 +15,8 @@ use Time::HiRes qw(sleep time);
 
 my $dir = PostgreSQL::Test::Utils::tempdir;
 my $seed = $ENV{CLINICACHE_SEED} || int(rand 1e9);
-my $node = new_node('edges', q{clinicache.delivery = 'commit'});
+# Without a worker at first, whatever the suite preloads: it would emit the edges itself.
+my $node = new_node('edges', q{shared_preload_libraries = ''}, q{clinicache.delivery = 'commit'});
 
 # ---------------------------------------------------------------- helpers
 
@@ -163,6 +164,15 @@ sql('CREATE INDEX ON inst(clinic)');
 is(edges('2026-06-30 23:59+00', '2026-07-01 00:01+00', '') =~ s/ (split|utc):\S+//gr,
 	'inst:dash:zulu inst:past:zulu inst:today:zulu inst:upcoming:zulu', '... found by an index');
 sql('DROP INDEX inst_clinic_idx');
+
+# Where clocks are set back, at 06:00 in UTC from 02:00 to 01:00, an hour comes twice.
+sql(q{TRUNCATE inst, utc, split;
+	INSERT INTO inst VALUES (1, 'york', 7, '2026-11-01 05:45+00'), (2, 'york', 7, '2026-11-01 06:45+00');
+	INSERT INTO split VALUES (3, 'york', 7, '2026-11-01', '01:45')});
+is(edges('2026-11-01 05:29+00', '2026-11-01 06:05+00', ''), 'inst:past:1 inst:past:york split:past:3 split:past:york',
+	'moments pass once, a time on the wall the first time');
+is(edges('2026-11-01 06:05+00', '2026-11-01 06:50+00', ''), 'inst:past:2 inst:past:york split:past:3 split:past:york',
+	'... and the second time');
 
 # ------------------------------------------------------------------- oracle
 
