@@ -496,8 +496,8 @@ emit_prefixes(Oid relid)
 	int			nest = fix_settings();
 
 	SPI_connect();
-	SPI_execute_with_args("SELECT clinicache.emit_prefix(clinicache.template_prefix(e.tag ->> 'tag'), NULL, NULL) "
-						  "FROM pg_trigger AS t, "
+	SPI_execute_with_args("SELECT clinicache.emit_prefix(clinicache.template_prefix(e.tag ->> 'tag'), "
+						  "NULL, NULL) FROM pg_trigger AS t, "
 						  "jsonb_array_elements(clinicache.trigger_config(t.oid) -> 'tags') AS e(tag) "
 						  "WHERE t.tgrelid = $1 AND t.tgparentid = 0 "
 						  "AND t.tgfoid = 'clinicache.row_change()'::regprocedure "
