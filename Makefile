@@ -16,11 +16,14 @@ OBJS = \
 	src/tracker.o \
 	src/config.o \
 	src/emit.o \
+	src/edge.o \
+	src/edge_upkeep.o \
 	src/tag_template.o \
 	src/tag_value.o \
 	src/tag_function.o \
 	src/tenant_zone.o \
 	src/numbers.o \
+	src/late.o \
 	src/tag_buffer.o \
 	src/pending.o \
 	src/cells.o \

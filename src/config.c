@@ -241,9 +241,26 @@ compile_window(Compiler *compiler, TrackedTag *tag, Jsonb *json)
 			config_error(psprintf("column \"%s\" of a window is not a date or timestamp",
 								  source->name));
 	}
+	if (!tracker->windowed)
+	{
+		tracker->day = tag->date;
+		tracker->day_clock = tag->clock;
+	}
 	tracker->needs_zone = tracker->windowed = true;
 	tracker->always = add_ref_attnos(tracker, tracker->always, tag->date);
 	tracker->always = add_ref_attnos(tracker, tracker->always, tag->clock);
+}
+
+static void
+compile_edge(Compiler *compiler, TrackedTag *tag, Jsonb *json)
+{
+	JsonbValue *edge = get_field(json, "edge");
+
+	if (edge == NULL)
+		return;
+	if (strcmp(as_string(edge, "edge"), "day") != 0)
+		config_error("the only \"edge\" is day");
+	tag->edge = compiler->tracker->edged = true;
 }
 
 /* Placeholders; the type of a column has to suit its filters. */
@@ -297,6 +314,7 @@ compile_tag(Compiler *compiler, TrackedTag *tag, JsonbValue *value)
 											 !tag->template->is_constant, tag->profile);
 	compile_parts(compiler, tag);
 	compile_window(compiler, tag, json);
+	compile_edge(compiler, tag, json);
 
 	columns = get_field(json, "columns");
 	if (columns)

@@ -16,6 +16,8 @@
 
 #include "access/xact.h"
 #include "common/hashfn.h"
+#include "flush.h"
+#include "late.h"
 #include "tag_buffer.h"
 #include "utils/datum.h"
 #include "utils/memutils.h"
@@ -29,10 +31,22 @@ typedef struct RowImage
 	PendingTenant *tenant;
 	TenantZone *zone;			/* set if the tracker needs it */
 	TimestampTz now;			/* of windows */
+	bool		committed;		/* what is emitted goes with the transaction, to be committed */
 	const ValueRef *local_of;	/* "local" is the local time of this one */
 	Timestamp	local;
 	bool		local_has_time;
+	bool		is_instant;		/* it stands for a moment: "instant" */
+	TimestampTz instant;
 } RowImage;
+
+/* when a row's appointment is */
+typedef struct RowTime
+{
+	Timestamp	local;
+	bool		has_time;		/* false: only the day is known */
+	bool		is_instant;
+	TimestampTz instant;
+} RowTime;
 
 /* reused for every tag; lives in TopMemoryContext, unless one grew large */
 #define SCRATCH_MAX (64 * 1024)
@@ -127,10 +141,49 @@ get_local(Tracker *tracker, const ValueRef *ref, RowImage *row, bool *is_null)
 		return false;
 	}
 	row->local_of = NULL;		/* what is remembered goes, day or not */
+	row->is_instant = cc_value_is_instant(&source->type);
+	if (row->is_instant)
+		row->instant = DatumGetTimestampTz(value);
 	if (!cc_value_local(&source->type, value, row->zone, &row->local, &row->local_has_time))
 		return false;
 	row->local_of = ref;
 	return true;
+}
+
+/* When is it, by a date and perhaps the time of day beside it?  False as of get_local. */
+static bool
+find_time(Tracker *tracker, const ValueRef *date, const ValueRef *clock, RowImage *row,
+		  RowTime *time, bool *is_null)
+{
+	SourceColumn *source;
+	Datum		value;
+	int64		usecs;
+
+	if (!get_local(tracker, date, row, is_null))
+		return false;
+	time->local = row->local;
+	time->has_time = row->local_has_time;
+	time->is_instant = row->is_instant;
+	time->instant = row->instant;
+	if (clock == NULL || TIMESTAMP_NOT_FINITE(time->local))
+		return true;
+	/* the date column's own time of day says nothing then */
+	time->is_instant = false;
+	time->local = cc_day_start(time->local);
+	source = cc_find_value(tracker, clock, row->values, row->nulls, &value);
+	time->has_time = source && cc_value_time_of_day(&source->type, value, &usecs);
+	if (time->has_time)
+		time->local += usecs;
+	return true;
+}
+
+/* The tag's window is still closed for the row, and opens so much later: see late.c. */
+static bool
+opens_in(const TrackedTag *tag, const RowImage *row, int64 usecs)
+{
+	if (row->committed && usecs > 0)
+		cc_late_note(tag->number, row->now + usecs);
+	return false;
 }
 
 /*
@@ -142,36 +195,31 @@ static bool
 in_window(Tracker *tracker, TrackedTag *tag, RowImage *row)
 {
 	Timestamp	now = cc_zone_local(row->zone, row->now);
-	Timestamp	today = now - (now % USECS_PER_DAY + USECS_PER_DAY) % USECS_PER_DAY;
-	Timestamp	time;
-	bool		has_time;
+	Timestamp	today = cc_day_start(now);
+	RowTime		time;
 	bool		is_null;
+	int64		ahead;
 
-	if (!get_local(tracker, tag->date, row, &is_null))
+	if (!find_time(tracker, tag->date, tag->clock, row, &time, &is_null))
 		return !is_null;		/* no day in it: rather one tag too many */
-	time = row->local;
-	has_time = row->local_has_time;
-	if (tag->clock && !TIMESTAMP_NOT_FINITE(time))
-	{
-		Datum		value;
-		SourceColumn *source = cc_find_value(tracker, tag->clock, row->values,
-											row->nulls, &value);
-		int64		usecs;
-
-		/* the date column's own time of day says nothing then */
-		time -= (time % USECS_PER_DAY + USECS_PER_DAY) % USECS_PER_DAY;
-		has_time = source && cc_value_time_of_day(&source->type, value, &usecs);
-		if (has_time)
-			time += usecs;
-	}
+	if (TIMESTAMP_NOT_FINITE(time.local))
+		return TIMESTAMP_IS_NOBEGIN(time.local) ? tag->window == WINDOW_PAST :
+			tag->window == WINDOW_UPCOMING;
 	switch (tag->window)
 	{
 		case WINDOW_TODAY:
-			return time >= today && time < today + USECS_PER_DAY;
+			if (time.local < today + USECS_PER_DAY)
+				return time.local >= today;
+			return opens_in(tag, row, cc_day_start(time.local) - now);
 		case WINDOW_UPCOMING:
-			return time >= today;
+			return time.local >= today;
 		case WINDOW_PAST:
-			return has_time ? time < now + USECS_PER_SEC : time < today;
+			if (!time.has_time)
+				return time.local < today ||
+					opens_in(tag, row, time.local - now + USECS_PER_DAY);
+			/* where clocks are set back, an hour of the wall's comes twice */
+			ahead = time.is_instant ? time.instant - row->now : time.local - now;
+			return ahead < USECS_PER_SEC || opens_in(tag, row, ahead);
 		default:
 			return true;
 	}
@@ -240,12 +288,10 @@ render_tag(Tracker *tracker, TrackedTag *tag, RowImage *row)
 
 /* Add a tag to the set, or (NULL) to the buffer; false: the buffer can not hold it. */
 static bool
-emit_tag(Tracker *tracker, PendingSet *set, TrackedTag *tag, RowImage *row)
+add_tag(Tracker *tracker, PendingSet *set, TrackedTag *tag, RowImage *row)
 {
 	PendingKind kind = tag->template->is_prefix ? PENDING_PREFIX : PENDING_TAG;
 
-	if (tag->window != WINDOW_NONE && !in_window(tracker, tag, row))
-		return true;
 	switch (render_tag(tracker, tag, row))
 	{
 		case RENDERED_NULL:
@@ -263,6 +309,15 @@ emit_tag(Tracker *tracker, PendingSet *set, TrackedTag *tag, RowImage *row)
 	cc_pending_add(set, row->tenant, cc_pending_template(set, tag->number), kind, tag->profile,
 				   scratch.data, scratch.len);
 	return true;
+}
+
+/* The same, if the row is in the tag's window. */
+static bool
+emit_tag(Tracker *tracker, PendingSet *set, TrackedTag *tag, RowImage *row)
+{
+	if (tag->window != WINDOW_NONE && !in_window(tracker, tag, row))
+		return true;
+	return add_tag(tracker, set, tag, row);
 }
 
 /* Start a new era of the group's memo if what it remembers no longer holds. */
@@ -431,7 +486,8 @@ fires(Tracker *tracker, const TagGroup *group)
 static void
 emit_row(Tracker *tracker, PendingSet *set, Datum *values, bool *nulls, bool is_update)
 {
-	RowImage	row = {.values = values,.nulls = nulls,.now = tracker->windowed ? window_now() : 0};
+	RowImage	row = {.values = values,.nulls = nulls,.now = tracker->windowed ? window_now() : 0,
+	.committed = cc_flush_is_pending(set)};
 
 	(void) set_tenant(tracker, set, &row);
 	for (int g = 0; g < tracker->ngroups; g++)
@@ -451,7 +507,8 @@ emit_row(Tracker *tracker, PendingSet *set, Datum *values, bool *nulls, bool is_
 static bool
 buffer_row(Tracker *tracker, Datum *values, bool *nulls, bool is_update)
 {
-	RowImage	row = {.values = values,.nulls = nulls,.now = tracker->windowed ? window_now() : 0};
+	RowImage	row = {.values = values,.nulls = nulls,.now = tracker->windowed ? window_now() : 0,
+	.committed = true};
 
 	if (!set_tenant(tracker, NULL, &row))
 		return false;
@@ -579,6 +636,79 @@ cc_emit_buffered(Tracker *tracker, TupleDesc desc,
 	/* the row itself is counted where it is emitted as a whole */
 	count(tracker, before, cc_buffer_counts(), fits, suppressed);
 	return fits;
+}
+
+/*
+ * Does a row enter or leave the tag's window at some moment after "from", up to
+ * "to"?  Not only if it is in at one end and out at the other: after two days
+ * without upkeep, yesterday's list of today is stale as well.
+ */
+static bool
+crosses(Tracker *tracker, TrackedTag *tag, RowImage *row, const ZoneSweep *sweep,
+		TimestampTz from, TimestampTz to)
+{
+	bool		days = sweep->from_day != sweep->to_day;
+	Timestamp	first = Min(sweep->from_day, sweep->to_day);
+	Timestamp	end = Max(sweep->from_day, sweep->to_day) + USECS_PER_DAY;
+	RowTime		time;
+	bool		is_null;
+
+	if (tag->edge && days && tracker->day &&
+		find_time(tracker, tracker->day, tracker->day_clock, row, &time, &is_null) &&
+		time.local >= first && time.local < end)
+		return true;
+	if (tag->window == WINDOW_NONE ||
+		!find_time(tracker, tag->date, tag->clock, row, &time, &is_null))
+		return false;
+	switch (tag->window)
+	{
+		case WINDOW_TODAY:
+			return days && time.local >= first && time.local < end;
+		case WINDOW_UPCOMING:
+			return (time.local >= sweep->from_day) != (time.local >= sweep->to_day);
+		case WINDOW_PAST:
+			if (!time.has_time)
+				return (time.local < sweep->from_day) != (time.local < sweep->to_day);
+			return time.is_instant ? time.instant > from && time.instant <= to :
+				time.local > sweep->low && time.local <= sweep->high;
+		default:
+			return false;
+	}
+}
+
+/*
+ * Add the tags whose meaning changes for a row after "from", up to "to", though
+ * the row does not.  "whole_tenant": it is not a row, only its tenant is filled
+ * in, and of tags that name nothing else a new day changes all.  The arrays
+ * hold columns up to tracker->max_attno.  Call it in a context that is reset soon.
+ */
+void
+cc_emit_edge(Tracker *tracker, PendingSet *set, Datum *values, bool *nulls,
+			 TimestampTz from, TimestampTz to, bool whole_tenant)
+{
+	RowImage	row = {.values = values,.nulls = nulls,.now = to};
+	const char *tenant;
+	int			len;
+	ZoneSweep	sweep;
+
+	prepare_scratch();
+	tenant = find_tenant(tracker, &row, &len);
+	row.zone = cc_tenant_zone(tenant, len);
+	cc_zone_sweep(row.zone, from, to, &sweep);
+	if (whole_tenant && sweep.from_day == sweep.to_day)
+		return;
+	for (int i = 0; i < tracker->ntags; i++)
+	{
+		TrackedTag *tag = &tracker->tags[i];
+
+		if (tag->window == WINDOW_NONE && !tag->edge)
+			continue;
+		if (!whole_tenant && !crosses(tracker, tag, &row, &sweep, from, to))
+			continue;
+		if (row.tenant == NULL)
+			(void) set_tenant(tracker, set, &row);
+		(void) add_tag(tracker, set, tag, &row);
+	}
 }
 
 /*

@@ -24,6 +24,7 @@
 #include "compat.h"
 #include "deltas.h"
 #include "invalidation_log.h"
+#include "late.h"
 #include "mb/pg_wchar.h"
 #include "nodes/pg_list.h"
 #include "notify.h"
@@ -97,6 +98,13 @@ cc_flush_pending(void)
 		pending = set;
 	}
 	return pending;
+}
+
+/* Is it this transaction's set?  A dry run has one of its own. */
+bool
+cc_flush_is_pending(const PendingSet *set)
+{
+	return set == pending;
 }
 
 /* The same, or NULL if nothing was added yet. */
@@ -538,6 +546,8 @@ xact_callback(XactEvent event, void *arg)
 	{
 		case XACT_EVENT_PRE_COMMIT:
 		case XACT_EVENT_PRE_PREPARE:
+			if (cc_late_is_due())
+				cc_late_emit(cc_flush_pending());
 			if (pending)
 				flush_set(event == XACT_EVENT_PRE_COMMIT);
 			else if (!cc_buffer_is_empty())
@@ -555,6 +565,7 @@ xact_callback(XactEvent event, void *arg)
 			pending = NULL;
 			cc_buffer_clear();
 			cc_deltas_clear();
+			cc_late_forget();
 			spilled = flushed = false;
 			/* by now others see the records; those of a prepared transaction, utility.c */
 			wake = event == XACT_EVENT_COMMIT && records_left > 0 && cc_delivery != DELIVERY_LOG;

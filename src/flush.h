@@ -17,6 +17,9 @@ extern void cc_flush_late_deltas(void);
 /* may tags go to the buffer (tag_buffer.h) instead of the set? */
 extern bool cc_flush_buffers(void);
 
+/* is it the transaction's set, rather than a dry run's? */
+extern bool cc_flush_is_pending(const PendingSet *set);
+
 /* the transaction's set, made at first use */
 extern PendingSet *cc_flush_pending(void);
 

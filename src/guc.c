@@ -122,7 +122,8 @@ static void
 define_upkeep_settings(void)
 {
 	DefineCustomIntVariable("clinicache.upkeep_interval",
-							"How often the worker empties old slots of the log and trims positions.",
+							"How often the worker emits clock edges, empties old slots of the log "
+							"and trims positions.",
 							NULL, &cc_upkeep_interval, 30, 1, 86400,
 							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 }

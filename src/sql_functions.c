@@ -187,23 +187,6 @@ deform_argument(FunctionCallInfo fcinfo, int arg, TupleDesc desc, Datum *values,
 	return true;
 }
 
-static Trigger *
-find_trigger(Relation rel)
-{
-	for (int i = 0; rel->trigdesc && i < rel->trigdesc->numtriggers; i++)
-	{
-		Trigger    *trigger = &rel->trigdesc->triggers[i];
-
-		if (trigger->tgnargs == 1 && cc_catalog_is_function(trigger->tgfoid, "row_change"))
-			return trigger;
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("table \"%s\" is not tracked", RelationGetRelationName(rel)),
-			 errhint("Track it with clinicache.track().")));
-	pg_unreachable();
-}
-
 /*
  * preview_rows(relation regclass, old_row record, new_row record)
  *		-> table(tag text, profile text)
@@ -226,7 +209,7 @@ clinicache_preview_rows(PG_FUNCTION_ARGS)
 		return (Datum) 0;
 	rel = table_open(PG_GETARG_OID(0), AccessShareLock);
 	desc = RelationGetDescr(rel);
-	tracker = cc_tracker_get(rel, find_trigger(rel));
+	tracker = cc_tracker_get(rel, cc_tracker_trigger(rel));
 	if (tracker->broken)
 		ereport(ERROR,
 				(errcode(tracker->broken_code), errmsg("%s", tracker->broken)));

@@ -72,6 +72,13 @@ cc_value_type_has_day(const ValueType *type)
 	}
 }
 
+/* Does the value tell a moment, the same on clocks everywhere? */
+bool
+cc_value_is_instant(const ValueType *type)
+{
+	return !type->is_local && (type->typid == TIMESTAMPOID || type->typid == TIMESTAMPTZOID);
+}
+
 /* Settings under which output functions speak the same language in every session. */
 static int
 fix_output_settings(void)

@@ -36,6 +36,7 @@ typedef struct ValueType
 
 extern void cc_value_type_init(ValueType *type, Oid typid, MemoryContext context);
 extern bool cc_value_type_has_day(const ValueType *type);
+extern bool cc_value_is_instant(const ValueType *type);
 extern void cc_value_append(StringInfo buf, ValueType *type, Datum value);
 extern bool cc_value_local(const ValueType *type, Datum value, TenantZone *zone,
 						   Timestamp *local, bool *has_time);

@@ -150,6 +150,13 @@ load_zones(void)
 	zone_of_parallel = IsInParallelMode();
 }
 
+static void
+load_zones_if_stale(void)
+{
+	if (zone_loaded != zone_invalidations || (zone_of_parallel && !IsInParallelMode()))
+		load_zones();
+}
+
 static TenantZone *
 get_default_zone(void)
 {
@@ -175,8 +182,7 @@ cc_tenant_own_zone(const char *tenant, int len)
 
 	if (tenant == NULL)
 		return NULL;
-	if (zone_loaded != zone_invalidations || (zone_of_parallel && !IsInParallelMode()))
-		load_zones();
+	load_zones_if_stale();
 	if (zone_cache->members == 0)
 		return NULL;
 	if (len < (int) sizeof(key))
@@ -205,6 +211,13 @@ cc_tenant_zone(const char *tenant, int len)
 	TenantZone *zone = cc_tenant_own_zone(tenant, len);
 
 	return zone ? zone : get_default_zone();
+}
+
+/* Moves when somebody has changed clinicache.tenant. */
+uint64
+cc_tenant_zone_version(void)
+{
+	return zone_invalidations;
 }
 
 /* Point a TenantZone at a time zone; nothing is known of its offset yet. */
@@ -260,6 +273,128 @@ cc_zone_local(TenantZone *zone, TimestampTz instant)
 	zone->from = instant;
 	zone->to = found == 0 ? instant + USECS_PER_DAY : time_t_to_timestamptz(boundary);
 	return instant + zone->offset;
+}
+
+/* When the offset that holds at an instant ends, as far as that is known; else the instant. */
+static TimestampTz
+offset_end(TenantZone *zone, TimestampTz instant)
+{
+	(void) cc_zone_local(zone, instant);
+	return instant >= zone->from && instant < zone->to ? zone->to : instant;
+}
+
+/*
+ * What the zone's clocks show between two instants.  Where they are set back,
+ * they show more than what lies between the ends.
+ */
+void
+cc_zone_sweep(TenantZone *zone, TimestampTz from, TimestampTz to, ZoneSweep *sweep)
+{
+	Timestamp	start = cc_zone_local(zone, from);
+	Timestamp	end = cc_zone_local(zone, to);
+	TimestampTz at = from;
+
+	sweep->from_day = cc_day_start(start);
+	sweep->to_day = cc_day_start(end);
+	sweep->low = Min(start, end);
+	sweep->high = Max(start, end);
+	for (;;)
+	{
+		TimestampTz change = offset_end(zone, at);
+		Timestamp	before = cc_zone_local(zone, at) + (change - at) - 1;
+
+		if (change <= at || change > to)
+			break;
+		sweep->high = Max(sweep->high, before);
+		sweep->low = Min(sweep->low, cc_zone_local(zone, change));
+		at = change;
+	}
+}
+
+/* The zones in use, each once: the default and what clinicache.tenant names. */
+static List *
+zones_in_use(void)
+{
+	List	   *zones = list_make1(get_default_zone());
+	List	   *known = list_make1(get_default_zone()->zone);
+	tenantcache_iterator iterator;
+	TenantEntry *entry;
+
+	load_zones_if_stale();
+	tenantcache_start_iterate(zone_cache, &iterator);
+	while ((entry = tenantcache_iterate(zone_cache, &iterator)) != NULL)
+	{
+		/* time zones of one name are one object */
+		if (list_member_ptr(known, entry->zone.zone))
+			continue;
+		known = lappend(known, entry->zone.zone);
+		zones = lappend(zones, &entry->zone);
+	}
+	list_free(known);
+	return zones;
+}
+
+/* What clocks show between two instants, wherever tenants are. */
+void
+cc_zone_span(TimestampTz from, TimestampTz to, ZoneSpan *span)
+{
+	List	   *zones = zones_in_use();
+	ListCell   *cell;
+
+	span->days = false;
+	foreach(cell, zones)
+	{
+		ZoneSweep	sweep;
+		bool		first = cell == list_head(zones);
+
+		cc_zone_sweep(lfirst(cell), from, to, &sweep);
+		span->days |= sweep.from_day != sweep.to_day;
+		span->low = first ? sweep.low : Min(span->low, sweep.low);
+		span->high = first ? sweep.high : Max(span->high, sweep.high);
+	}
+	list_free(zones);
+}
+
+/*
+ * The first instant at which the date is another.  The offset may change
+ * before midnight, or at it; 23:00 may come twice, and midnight not at all.
+ */
+static TimestampTz
+next_midnight(TenantZone *zone, TimestampTz now)
+{
+	Timestamp	today = cc_day_start(cc_zone_local(zone, now));
+	TimestampTz at = now;
+
+	for (;;)
+	{
+		Timestamp	local = cc_zone_local(zone, at);
+		TimestampTz midnight = at + (today + USECS_PER_DAY - local);
+		TimestampTz change = offset_end(zone, at);
+
+		if (cc_day_start(local) != today)
+			return at;
+		if (change <= at || midnight < change)
+			return midnight;
+		at = change;
+	}
+}
+
+/* The next midnight anywhere. */
+TimestampTz
+cc_zone_next_midnight(TimestampTz now)
+{
+	TimestampTz next = DT_NOEND;
+	List	   *zones = zones_in_use();
+	ListCell   *cell;
+
+	foreach(cell, zones)
+	{
+		TimestampTz midnight = next_midnight(lfirst(cell), now);
+
+		next = Min(next, midnight);
+	}
+	list_free(zones);
+	return next;
 }
 
 /*

@@ -19,6 +19,7 @@
 #include "tracker.h"
 
 #include "access/xact.h"
+#include "catalog.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
@@ -92,16 +93,23 @@ may_execute(Oid owner, Oid namespace, const char *name, Oid *types, int ntypes)
  * in the hands of those who were trusted with them.  Whoever writes the row
  * needs no privilege here, not even on our schema.
  */
-static void
-check_owner(Relation rel)
+bool
+cc_tracker_trusts(Oid owner)
 {
-	Oid			owner = rel->rd_rel->relowner;
 	Oid			namespace = get_namespace_oid(CC_SCHEMA, true);
 	Oid			types[4] = {REGCLASSOID, TEXTOID, JSONBOID, JSONBOID};
 	Oid			own_types[2] = {REGCLASSOID, JSONBOID};
 
-	if (may_execute(owner, namespace, "track", types, 4) ||
-		may_execute(owner, namespace, "track", own_types, 2))
+	return may_execute(owner, namespace, "track", types, 4) ||
+		may_execute(owner, namespace, "track", own_types, 2);
+}
+
+static void
+check_owner(Relation rel)
+{
+	Oid			owner = rel->rd_rel->relowner;
+
+	if (cc_tracker_trusts(owner))
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -236,6 +244,24 @@ forget_dropped(void)
 		}
 		(void) hash_search(trackers, &entry->relid, HASH_REMOVE, NULL);
 	}
+}
+
+/* The row trigger of a tracked table; ERROR if it is not tracked. */
+Trigger *
+cc_tracker_trigger(Relation rel)
+{
+	for (int i = 0; rel->trigdesc && i < rel->trigdesc->numtriggers; i++)
+	{
+		Trigger    *trigger = &rel->trigdesc->triggers[i];
+
+		if (trigger->tgnargs == 1 && cc_catalog_is_function(trigger->tgfoid, "row_change"))
+			return trigger;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("table \"%s\" is not tracked", RelationGetRelationName(rel)),
+			 errhint("Track it with clinicache.track().")));
+	pg_unreachable();
 }
 
 /*

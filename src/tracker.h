@@ -57,6 +57,7 @@ typedef struct TrackedTag
 	WindowKind	window;
 	ValueRef   *date;			/* of the window */
 	ValueRef   *clock;			/* time of day beside it, or NULL */
+	bool		edge;			/* also emitted when the tenant's day begins */
 	Bitmapset  *watch;			/* attnos whose change counts; NULL: any but ignored ones */
 } TrackedTag;
 
@@ -138,6 +139,9 @@ typedef struct Tracker
 	ValueRef   *tenant;			/* NULL: no tenant */
 	bool		needs_zone;
 	bool		windowed;		/* some tag has a window */
+	bool		edged;			/* some tag has an edge */
+	ValueRef   *day;			/* the row's day for edges, with "day_clock": the first ... */
+	ValueRef   *day_clock;		/* ... window's; NULL: there is no window */
 	Bitmapset  *always;			/* attnos of tenant, deleted and window columns */
 	bool	   *compared;		/* by attno: a change of it is a change */
 	bool	   *changed;		/* by attno: scratch of one update */
@@ -185,6 +189,8 @@ extern Tracker *cc_config_compile(Relation rel, Jsonb *config, MemoryContext con
 
 /* tracker.c */
 extern void cc_tracker_init(void);
+extern bool cc_tracker_trusts(Oid owner);
+extern Trigger *cc_tracker_trigger(Relation rel);
 extern Tracker *cc_tracker_get(Relation rel, Trigger *trigger);
 
 /* emit.c */
@@ -194,6 +200,8 @@ extern void cc_emit_change(Tracker *tracker, PendingSet *set, TupleDesc desc,
 extern bool cc_emit_buffered(Tracker *tracker, TupleDesc desc,
 							 Datum *old_values, bool *old_nulls,
 							 Datum *new_values, bool *new_nulls);
+extern void cc_emit_edge(Tracker *tracker, PendingSet *set, Datum *values, bool *nulls,
+						 TimestampTz from, TimestampTz to, bool whole_tenant);
 extern void cc_emit_all_prefixes(Tracker *tracker, PendingSet *set);
 
 #endif							/* CLINICACHE_TRACKER_H */

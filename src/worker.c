@@ -40,6 +40,7 @@
 #include "storage/ipc.h"
 #include "storage/proc.h"
 #include "tcop/tcopprot.h"
+#include "tenant_zone.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -70,6 +71,8 @@ static TimestampTz store_failed = 0;
 static TimestampTz last_upkeep = 0;
 static TimestampTz last_fold = 0;
 static int64 unfolded = 0;		/* records since then, as far as we know */
+static TimestampTz next_midnight = 0;	/* anywhere, by cc_clock() ... */
+static uint64 zones_version = 0;	/* ... in the zones of this version */
 static TimestampTz started = 0;
 static bool news = false;		/* sent since the position was stored */
 static bool extension_gone = false;
@@ -389,11 +392,12 @@ pass(bool pos_due)
  * One of our functions without arguments, in a transaction of its own.  We are
  * superuser: a function of that name which is not the extension's is not called.
  */
-static void
+static Datum
 call(const char *name)
 {
 	Oid			function;
 	Oid			extension;
+	Datum		result = BoolGetDatum(true);
 
 	begin_transaction(name);
 	PushActiveSnapshot(GetTransactionSnapshot());
@@ -402,9 +406,30 @@ call(const char *name)
 	extension = get_extension_oid(CC_EXTENSION, true);
 	if (OidIsValid(function) && OidIsValid(extension) &&
 		getExtensionOfObject(ProcedureRelationId, function) == extension)
-		(void) OidFunctionCall0(function);
+		result = OidFunctionCall0(function);
 	PopActiveSnapshot();
 	commit_transaction();
+	return result;
+}
+
+/* Time has passed: emit clock edges.  If another session is at it, try again soon. */
+static void
+edges(void)
+{
+	bool		done = DatumGetBool(call("maintain_edges"));
+
+	begin_transaction("looking for the next midnight");
+	next_midnight = done ? cc_zone_next_midnight(cc_clock()) :
+		cc_clock() + HEARTBEAT_MS * 1000L;
+	zones_version = cc_tenant_zone_version();
+	commit_transaction();
+}
+
+/* Has a new day begun somewhere, or do we not know when the next one does? */
+static bool
+is_midnight(void)
+{
+	return cc_clock() >= next_midnight || zones_version != cc_tenant_zone_version();
 }
 
 /* Fold counters: "merge" leaves no batches for readers to look into. */
@@ -423,10 +448,11 @@ static void
 upkeep(void)
 {
 	last_upkeep = GetCurrentTimestamp();
+	edges();
 	fold(true);
-	call("maintain_counters");
-	call("maintain_empty");
-	call("maintain_history");
+	(void) call("maintain_counters");
+	(void) call("maintain_empty");
+	(void) call("maintain_history");
 }
 
 /* Who has lived for a while is not to be punished for failures of long ago. */
@@ -489,6 +515,7 @@ run(void)
 		{
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
+			next_midnight = 0;	/* it may be another */
 		}
 		now = GetCurrentTimestamp();
 		pg_atomic_write_u64(&mine->alive_at, (uint64) now);
@@ -509,6 +536,8 @@ run(void)
 			fold(false);
 		if (!extension_gone && is_past(last_upkeep, now, cc_upkeep_interval * 1000))
 			upkeep();
+		else if (!extension_gone && is_midnight())
+			edges();
 		forgive(now);
 	}
 }

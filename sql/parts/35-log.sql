@@ -50,3 +50,4 @@ ALTER TABLE clinicache.counter_invalid REPLICA IDENTITY NOTHING;
 ALTER TABLE clinicache.counter_fold REPLICA IDENTITY NOTHING;
 ALTER TABLE clinicache.counter_batch REPLICA IDENTITY NOTHING;
 ALTER TABLE clinicache.counter_cell REPLICA IDENTITY NOTHING;
+ALTER TABLE clinicache.edge_history REPLICA IDENTITY NOTHING;

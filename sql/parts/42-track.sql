@@ -384,6 +384,33 @@ $$;
 COMMENT ON FUNCTION clinicache._tell_left_out(regclass, jsonb, jsonb) IS
   'Internal: the one NOTICE that counts templates left out';
 
+CREATE FUNCTION clinicache._tell_unindexed(rel regclass, config jsonb) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  unindexed text[];
+BEGIN
+  -- a partitioned table's own number may never have been set
+  IF (SELECT sum(greatest(c.reltuples, 0)) FROM pg_class AS c
+      WHERE c.oid = rel OR c.oid IN (SELECT d.child FROM clinicache._descendants(rel) AS d WHERE d.partition)) <= 10000 THEN
+    RETURN;
+  END IF;
+  SELECT array_agg(DISTINCT a.attname::text) INTO unindexed
+    FROM jsonb_array_elements(config -> 'tags') AS t,
+         unnest(clinicache._real_columns(rel, config -> 'columns', t #>> '{time,0}')) AS r(name)
+    JOIN pg_attribute AS a ON a.attrelid = rel AND a.attname = r.name
+   WHERE t ? 'window'
+     AND NOT EXISTS (SELECT FROM pg_index AS i
+                     WHERE i.indrelid = rel AND i.indisvalid AND i.indpred IS NULL AND i.indkey[0] = a.attnum);
+  IF unindexed IS NOT NULL THEN
+    RAISE NOTICE 'no index of % begins with %: clock edges will read the whole table', rel, clinicache._quoted(unindexed)
+      USING HINT = format('CREATE INDEX ON %s (%I);', clinicache._table_name(rel), unindexed[1]);
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION clinicache._tell_unindexed(regclass, jsonb) IS
+  'Internal: a NOTICE if a large table has windows and no index on the time they stand on';
+
 CREATE FUNCTION clinicache.track(relation regclass, entity text, columns jsonb DEFAULT '{}', options jsonb DEFAULT '{}')
 RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -421,6 +448,7 @@ BEGIN
   END IF;
   PERFORM clinicache._put_triggers(relation, made.config);
   PERFORM clinicache._tell_left_out(relation, made.config, made.absent);
+  PERFORM clinicache._tell_unindexed(relation, made.config);
   PERFORM clinicache._warn_no_upkeep(relation);
 END
 $$;
@@ -430,12 +458,16 @@ COMMENT ON FUNCTION clinicache.track(regclass, text, jsonb, jsonb) IS
 CREATE FUNCTION clinicache.track(relation regclass, config jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+  made jsonb;
 BEGIN
   IF track.relation IS NULL OR track.config IS NULL THEN
     RAISE EXCEPTION 'no argument of clinicache.track may be null' USING ERRCODE = 'null_value_not_allowed';
   END IF;
   PERFORM clinicache._check_relation(track.relation);
-  PERFORM clinicache._put_triggers(track.relation, clinicache._own_config(track.relation, track.config));
+  made := clinicache._own_config(track.relation, track.config);
+  PERFORM clinicache._put_triggers(track.relation, made);
+  PERFORM clinicache._tell_unindexed(track.relation, made);
   PERFORM clinicache._warn_no_upkeep(track.relation);
 END
 $$;

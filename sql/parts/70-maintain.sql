@@ -35,6 +35,22 @@ $$;
 COMMENT ON FUNCTION clinicache.maintain_history() IS
   'Part of maintain(): thins clinicache.position_history to one row a minute (delivered ones first) past two minutes; the newest row and the newest delivered row stay';
 
+-- Clock edges: tags that change meaning though no row changes, src/edge.c.
+CREATE FUNCTION clinicache.clock() RETURNS timestamptz
+AS 'MODULE_PATHNAME', 'clinicache_clock' LANGUAGE C VOLATILE PARALLEL SAFE;
+COMMENT ON FUNCTION clinicache.clock() IS
+  'What time it is for windows and clock edges: now, as long as no test has moved the clock';
+
+CREATE FUNCTION clinicache.emit_edges(from_time timestamptz, to_time timestamptz) RETURNS bigint
+AS 'MODULE_PATHNAME', 'clinicache_emit_edges' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION clinicache.emit_edges(timestamptz, timestamptz) IS
+  'Adds to this transaction''s tags those that changed meaning after one time, up to another, though no row changed: windows that a row entered or left, and what a new day changes. Returns how many. maintain_edges() calls it for time that has passed. Error 22023 if the times are infinite or in the wrong order';
+
+CREATE FUNCTION clinicache.maintain_edges() RETURNS boolean
+AS 'MODULE_PATHNAME', 'clinicache_maintain_edges' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION clinicache.maintain_edges() IS
+  'Part of maintain(): emits the clock edges since the last time, and those of transactions that ended late; false: another session is at it';
+
 CREATE PROCEDURE clinicache.maintain()
 LANGUAGE plpgsql
 AS $$
@@ -45,6 +61,9 @@ BEGIN
   IF pg_catalog.pg_is_in_recovery() THEN
     PERFORM clinicache.maintain_deliver();      -- says so, better than SET would
   END IF;
+  COMMIT;
+  SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE;
+  PERFORM clinicache.maintain_edges();
   COMMIT;
   SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE;
   PERFORM clinicache.maintain_deliver();
@@ -64,7 +83,7 @@ BEGIN
 END
 $$;
 COMMENT ON PROCEDURE clinicache.maintain() IS
-  'All upkeep, to be called about every 30 seconds where no worker runs: delivers what is undelivered, sends the heartbeat, folds counters, empties old slots of the log, trims positions. May run in several sessions at once; not inside a transaction block (2D000)';
+  'All upkeep, to be called about every 30 seconds where no worker runs: emits clock edges, delivers what is undelivered, sends the heartbeat, folds counters, empties old slots of the log, trims positions. May run in several sessions at once; not inside a transaction block (2D000)';
 
 -- Also called by the install script.
 CREATE FUNCTION clinicache.new_epoch() RETURNS void

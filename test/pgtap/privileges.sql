@@ -1,7 +1,7 @@
 -- Privileges: nothing to PUBLIC but what triggers need; grants give and take what the README says, no more.
 BEGIN;
 SET LOCAL client_min_messages = warning;
-SELECT plan(70);
+SELECT plan(73);
 
 -- Every privilege of others than the owner on the schema and what is in it; PUBLIC is "public".
 CREATE TEMP VIEW given AS
@@ -59,10 +59,11 @@ SELECT is(clinicache.changes(NULL) ->> 'reset', 'true', 'a subscriber calls chan
 SELECT ok(clinicache.reached(clinicache.position()), 'and position() and reached()');
 SELECT is(clinicache.tag('a:{b}', '{"b": 1}'), 'a:1', 'and tag()');
 SELECT throws_ok('SELECT FROM clinicache.' || t, '42501', NULL, 'a subscriber does not read ' || t)
-FROM unnest(ARRAY['invalidation_log', 'invalidation_log_0', 'subscriber', 'identity', 'position_history', 'tenant', 'entity', 'tracked_tables']) AS t;
+FROM unnest(ARRAY['invalidation_log', 'invalidation_log_0', 'subscriber', 'identity', 'position_history', 'edge_history', 'tenant', 'entity', 'tracked_tables']) AS t;
 SELECT throws_ok(s, '42501', NULL, 'nor calls ' || s)
 FROM unnest(ARRAY['SELECT clinicache.invalidate(''{x}'')', 'SELECT clinicache.new_epoch()', 'CALL clinicache.maintain()',
-                  'SELECT clinicache.maintain_empty()', 'SELECT clinicache.schedule()', 'SELECT clinicache.unschedule()',
+                  'SELECT clinicache.maintain_empty()', 'SELECT clinicache.maintain_edges()', 'SELECT clinicache.emit_edges(now(), now())',
+                  'SELECT clinicache.schedule()', 'SELECT clinicache.unschedule()',
                   'SELECT clinicache.grant_subscriber(''pgtap_web'')',
                   'SELECT clinicache.revoke_tracker(''pgtap_web'')', 'SELECT FROM clinicache.pending_tags()']) AS s;
 RESET ROLE;

@@ -1,19 +1,19 @@
 -- Tables, views, indexes, triggers, and a comment on each.
 BEGIN;
-SELECT plan(72);
+SELECT plan(74);
 
 CREATE TEMP VIEW ours AS
 SELECT c.oid, c.relname::text AS name, c.relkind::text AS kind FROM pg_class AS c WHERE c.relnamespace = 'clinicache'::regnamespace;
 
 -- Reported names are sorted, so that a failure lists exactly what is missing or too much.
 SELECT is((SELECT array_agg(name ORDER BY name COLLATE "C") FROM ours WHERE kind = 'r'),
-          ARRAY['alias', 'class', 'counter_batch', 'counter_cell', 'counter_fold', 'counter_invalid', 'counter_source', 'entity', 'identity', 'invalidation_log', 'invalidation_log_0', 'invalidation_log_1',
+          ARRAY['alias', 'class', 'counter_batch', 'counter_cell', 'counter_fold', 'counter_invalid', 'counter_source', 'edge_history', 'entity', 'identity', 'invalidation_log', 'invalidation_log_0', 'invalidation_log_1',
                 'invalidation_log_2', 'invalidation_log_3', 'invalidation_log_4', 'invalidation_log_5', 'invalidation_log_6',
                 'invalidation_log_7', 'log_floor', 'position_history', 'profile', 'subscriber', 'tenant'], 'the tables');
 SELECT is((SELECT array_agg(name ORDER BY name COLLATE "C") FROM ours WHERE kind = 'v'),
           ARRAY['counter_registry', 'stat_delivery', 'stat_tables', 'tag_templates', 'tracked_tables'], 'the views');
 SELECT is((SELECT array_agg(name ORDER BY name COLLATE "C") FROM ours WHERE kind = 'S'),
-          ARRAY['counter_invalid_id_seq', 'counter_source_id_seq', 'log_floor_id_seq', 'position_history_id_seq'], 'the sequences, all of identity columns');
+          ARRAY['counter_invalid_id_seq', 'counter_source_id_seq', 'edge_history_id_seq', 'log_floor_id_seq', 'position_history_id_seq'], 'the sequences, all of identity columns');
 SELECT is((SELECT array_agg(DISTINCT kind ORDER BY kind) FROM ours), ARRAY['S', 'i', 'r', 'v'], 'nothing else');
 
 -- Columns in order, with types and NOT NULL.
@@ -30,6 +30,7 @@ FROM (VALUES
   ('subscriber', 'role name not null, tenants text[]'),
   ('identity', 'epoch text not null, created timestamp with time zone not null, secret text not null'),
   ('position_history', 'id bigint not null, at timestamp with time zone not null, position text not null, delivered boolean not null'),
+  ('edge_history', 'id bigint not null, at timestamp with time zone not null, since timestamp with time zone not null, through timestamp with time zone not null, running xid8[] not null'),
   ('log_floor', 'id bigint not null, at timestamp with time zone not null, position text not null'),
   ('invalidation_log', 'xid xid8 not null, tenant text, at timestamp with time zone not null, origin text, tags text[], profiles text, prefixes text[], deltas bytea, delivered boolean not null'),
   ('counter_source', 'id integer not null, counter text not null, relation regclass not null, dimensions text[] not null, tenant_dimension smallint not null, timezone text not null, counted_at timestamp with time zone not null'),
@@ -46,7 +47,7 @@ FROM (VALUES
 
 SELECT col_is_pk('clinicache', e.name, e.key, 'key of ' || e.name)
 FROM (VALUES ('profile', 'name'), ('entity', 'name'), ('alias', 'column_name'), ('class', 'name'), ('tenant', 'tenant'), ('subscriber', 'role'),
-             ('identity', 'epoch'), ('position_history', 'id'), ('log_floor', 'id')) AS e(name, key);
+             ('identity', 'epoch'), ('position_history', 'id'), ('edge_history', 'id'), ('log_floor', 'id')) AS e(name, key);
 
 -- The eight slots: children of the log, the same columns in the same order (C reads them by number), one index, on xid, no autovacuum.
 SELECT is((SELECT c.relname::text FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhparent
@@ -70,7 +71,7 @@ SELECT is((SELECT count(*) FROM pg_inherits WHERE inhparent = 'clinicache.invali
 SELECT hasnt_pk('clinicache', 'invalidation_log', 'the log has no key: a transaction may write several records');
 SELECT is((SELECT count(*) FROM pg_index WHERE indrelid = 'clinicache.invalidation_log'::regclass), 0::bigint, 'the parent has no index');
 SELECT is((SELECT array_agg(relname::text ORDER BY relname) FROM pg_class WHERE relnamespace = 'clinicache'::regnamespace AND relreplident = 'n' AND relkind = 'r'),
-          ARRAY['counter_batch', 'counter_cell', 'counter_fold', 'counter_invalid', 'counter_source', 'log_floor', 'position_history'], 'deletions by upkeep are not shipped to logical replicas');
+          ARRAY['counter_batch', 'counter_cell', 'counter_fold', 'counter_invalid', 'counter_source', 'edge_history', 'log_floor', 'position_history'], 'deletions by upkeep are not shipped to logical replicas');
 
 -- Permanent, logged, of the owner of the extension, members of it.
 SELECT is_empty($$ SELECT o.name FROM ours AS o JOIN pg_class AS c USING (oid) WHERE c.relpersistence <> 'p' $$, 'all is permanent and logged');
@@ -95,7 +96,7 @@ SELECT is((SELECT array_agg(c.relname || ': ' || t.tgname || ' ' || p.proname ||
                          unnest(ARRAY[': builtin_guard builtin_guard O', ': local_guard_new local_guard A', ': local_guard_old local_guard A']) AS g
                   UNION ALL
                   SELECT t || ': local_guard local_guard A'
-                  FROM unnest(ARRAY['counter_batch', 'counter_cell', 'counter_fold', 'counter_invalid', 'counter_source', 'identity',
+                  FROM unnest(ARRAY['counter_batch', 'counter_cell', 'counter_fold', 'counter_invalid', 'counter_source', 'edge_history', 'identity',
                                     'invalidation_log', 'log_floor', 'position_history']
                               || ARRAY(SELECT 'invalidation_log_' || i FROM generate_series(0, 7) AS i)) AS t
                   UNION ALL

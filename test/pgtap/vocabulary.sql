@@ -77,7 +77,7 @@ SELECT is((SELECT array_agg(c::regclass::text || ' ' || w ORDER BY n)
 SELECT is_empty($$
   SELECT c.relname FROM pg_class AS c, pg_extension AS e
   WHERE e.extname = 'clinicache' AND c.oid = ANY (e.extconfig)
-    AND c.relname ~ '^(identity|position_history|log_floor|invalidation_log)'
+    AND c.relname ~ '^(identity|position_history|edge_history|log_floor|invalidation_log)'
 $$, 'and what it must not');
 
 SELECT * FROM finish();
