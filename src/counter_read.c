@@ -25,9 +25,9 @@
 #include "counter.h"
 #include "counter_scan.h"
 #include "counter_store.h"
+#include "counter_tail.h"
 #include "deltas.h"
 #include "fold.h"
-#include "log_scan.h"
 #include "log_slots.h"
 #include "utils/builtins.h"
 
@@ -337,8 +337,8 @@ cc_counters_read(CounterQuery *query, Snapshot snapshot)
 	if (state.fold > state.base)
 		(void) cc_batch_read(cc_batch_bucket(query->key, query->key_len), state.base, state.fold,
 							 snapshot, false, add_batched, &reading);
-	(void) cc_log_scan_deltas(state.since, snapshot, is_tenant(&reading) ? query->key : NULL,
-							  query->key_len, true, add_record, &reading);
+	cc_tail_read(&state, snapshot, is_tenant(&reading) ? query->key : NULL, query->key_len,
+				 add_record, &reading);
 	cc_deltas_visit(add_packed, &reading);
 
 	for (int i = 0; i < reading.nentries; i++)

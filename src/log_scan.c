@@ -59,7 +59,8 @@ typedef struct LogScan
 	const LogScanFilter *filter;
 	MessageBuilder *builder;
 	FullTransactionId own;		/* invalid: none */
-	DeltasVisit visit;			/* set: the scan is for deltas, not for tags */
+	DeltasVisit visit;			/* one of them set: the scan is for deltas, not for tags */
+	RecordVisit visit_record;
 	void	   *arg;
 	const char *tenant;			/* whose deltas, and those of nobody; NULL: all */
 	int			tenant_len;
@@ -196,13 +197,32 @@ deltas_count(LogScan *scan, TupleTableSlot *slot)
 	return !slot->tts_isnull[Anum_log_deltas - 1];
 }
 
+/* Give away a record's deltas. */
+static void
+visit_deltas(LogScan *scan, TupleTableSlot *slot)
+{
+	bytea	   *deltas = DatumGetByteaPP(slot->tts_values[Anum_log_deltas - 1]);
+	text	   *tenant = NULL;
+
+	if (scan->visit)
+	{
+		scan->visit(deltas, scan->arg);
+		return;
+	}
+	if (!slot->tts_isnull[Anum_log_tenant - 1])
+		tenant = DatumGetTextPP(slot->tts_values[Anum_log_tenant - 1]);
+	scan->visit_record(deltas, DatumGetFullTransactionId(slot->tts_values[Anum_log_xid - 1]),
+					   tenant ? VARDATA_ANY(tenant) : NULL,
+					   tenant ? VARSIZE_ANY_EXHDR(tenant) : 0, scan->arg);
+}
+
 static void
 read_record(LogScan *scan, TupleTableSlot *slot)
 {
-	if (scan->visit)
+	if (scan->visit || scan->visit_record)
 	{
 		if (deltas_count(scan, slot))
-			scan->visit(DatumGetByteaPP(slot->tts_values[Anum_log_deltas - 1]), scan->arg);
+			visit_deltas(scan, slot);
 		return;
 	}
 	slot_getsomeattrs(slot, scan->filter->only_undelivered ? Anum_log_delivered :
@@ -332,4 +352,15 @@ cc_log_scan_deltas(const Position *since, Snapshot snapshot, const char *tenant,
 
 	run(&scan, since, snapshot);
 	return scan.counts.records;
+}
+
+/*
+ * The same for all tenants, whose each is said, with what this transaction wrote.
+ */
+void
+cc_log_scan_all_deltas(const Position *since, Snapshot snapshot, RecordVisit visit, void *arg)
+{
+	LogScan		scan = {.visit_record = visit,.arg = arg};
+
+	run(&scan, since, snapshot);
 }

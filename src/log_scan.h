@@ -46,6 +46,11 @@ typedef struct LogScanCounts
 /* is given what a record does to counters */
 typedef void (*DeltasVisit) (bytea *deltas, void *arg);
 
+typedef void (*RecordVisit) (bytea *deltas, FullTransactionId xid, const char *tenant, int len,
+							 void *arg);
+
+extern void cc_log_scan_all_deltas(const Position *since, Snapshot snapshot,
+								   RecordVisit visit, void *arg);
 extern uint64 cc_log_scan_deltas(const Position *since, Snapshot snapshot,
 								 const char *tenant, int tenant_len, bool own,
 								 DeltasVisit visit, void *arg);
