@@ -5,6 +5,7 @@
 --   --= the tags that must arrive and no others (a prefix ends in *)
 --   --? tags that may arrive as well: they depend on the time of day
 --   --+ tags that must be among those that arrive
+--   --@ clinic: numbers of its dashboard, and by how much they change
 --
 -- {today}, {month} … are days and instants that story.pl asks of the server.
 
@@ -89,3 +90,18 @@ UPDATE "Doctor" SET "specialty" = 'Geriatrics' WHERE "id" = 'dr-berg';
 TRUNCATE "Immunization";
 --= immunization:* immunizations:patient:* patient:* immunizations:vaccine:* immunizations:clinic:*
 --= vaccinations:patient:* vaccinations:counts:* vaccinations:all
+
+--# Three bookings, and Hilltop's dashboard
+--: clinic_dashboard() is exact in every snapshot: counters ride in the change records. Nothing is recounted, no row is hot.
+--@ hilltop: today +2, upcoming +3
+INSERT INTO "Appointment" ("id", "clinicId", "patientId", "doctorId", "date") VALUES
+  ('apt-3001', 'hilltop', '2b3e79b8', 'dr-okafor', '{today 16:30}'),
+  ('apt-3002', 'hilltop', '2b3e79b8', 'dr-okafor', '{today 16:30}'),
+  ('apt-3003', 'hilltop', '2b3e79b8', 'dr-okafor', '{tomorrow 10:00}');
+--+ appointments:clinic:hilltop clinic:hilltop:dashboard admin:dashboard:hilltop dashboard_stats_2b3e79b8
+
+--# One of them has been seen, one is cancelled
+--@ hilltop: today +0, upcoming -2, completed +1
+UPDATE "Appointment" SET "status" = 'COMPLETED' WHERE "id" = 'apt-3001';
+UPDATE "Appointment" SET "status" = 'CANCELLED' WHERE "id" = 'apt-3003';
+--+ appointment:apt-3001 appointment:apt-3003 clinic:hilltop:dashboard

@@ -191,6 +191,30 @@ sub show_tags
 	return;
 }
 
+# ---- dashboards
+
+sub dashboard
+{
+	my ($clinic) = @_;
+	my ($text) = psql("SELECT clinicache.clinic_dashboard('$clinic')");
+	return JSON::PP->new->decode($text);
+}
+
+# Shows the numbers that a step names; false if they have not changed as it says.
+sub show_dashboard
+{
+	my ($step, $before, $after) = @_;
+	my ($ok, @shown) = (1);
+	for my $name (sort keys %{ $step->{changes} })
+	{
+		push @shown, "$name $before->{$name} -> $after->{$name} ";
+		$ok &&= $after->{$name} - $before->{$name} == $step->{changes}{$name};
+	}
+	my $text = wrap("    dashboard of $step->{clinic}: ", ' ' x 13, @shown);
+	print "$green$text$plain\n";
+	return $ok;
+}
+
 # ---- one step
 
 sub play
@@ -208,6 +232,7 @@ sub play
 		save_position();
 		stop_tail();
 	}
+	my $before = $step->{clinic} && dashboard($step->{clinic});
 	psql($step->{sql}) if length $step->{sql};
 	start_tail() if $step->{subscriber} eq 'start';
 
@@ -220,6 +245,8 @@ sub play
 	my @extra =
 	  $step->{is_exact} ? grep { !$want{$_} && !$may{$_} } sort keys %got : ();
 	push @extra, 'a reset' if $reset;
+	push @missing, 'a dashboard that counts so'
+	  if $step->{clinic} && !show_dashboard($step, $before, dashboard($step->{clinic}));
 	return unless @missing || @extra;
 	$failed++;
 	print "    ${red}MISSING: @missing$plain\n" if @missing;
@@ -247,6 +274,11 @@ sub steps_of
 		elsif (!$step || $line =~ /^--$|^-- /) { next }
 		elsif ($line =~ /^--: (.*)/) { push @{ $step->{why} }, $1 }
 		elsif ($line =~ /^--! (.*)/) { $step->{subscriber} = $1 }
+		elsif ($line =~ /^--@ (\w+): (.*)/)
+		{
+			$step->{clinic} = $1;
+			$step->{changes} = { map { split ' ' } split /, /, $2 };
+		}
 		elsif ($line =~ /^--=(.*)/)
 		{
 			$step->{is_exact} = 1;
