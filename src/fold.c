@@ -244,8 +244,8 @@ fold(bool forced, Snapshot snapshot)
 	folding.number = before.fold + 1;
 	records = cc_log_scan_deltas(before.since, snapshot, NULL, 0, false, fold_deltas,
 								 &folding);
-	forced &= folding.deltas > 0 || before.base != before.fold;
-	if (folding.deltas == 0 && records < IDLE_RECORDS && before.fold > 0 && !forced)
+	if (before.fold > 0 && folding.deltas == 0 &&
+		(forced ? records == 0 && before.base == before.fold : records < IDLE_RECORDS))
 		return 0;
 	foreach(cell, folding.distrusted)
 		cc_sources_distrust(lfirst_int(cell), "the table's configuration could not be used");
