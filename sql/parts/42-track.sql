@@ -389,6 +389,7 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   unindexed text[];
+  wanted    record;
 BEGIN
   -- a partitioned table's own number may never have been set
   IF (SELECT sum(greatest(c.reltuples, 0)) FROM pg_class AS c
@@ -406,10 +407,26 @@ BEGIN
     RAISE NOTICE 'no index of % begins with %: clock edges will read the whole table', rel, clinicache._quoted(unindexed)
       USING HINT = format('CREATE INDEX ON %s (%I);', clinicache._table_name(rel), unindexed[1]);
   END IF;
+  -- what clinic_dashboard and client_dashboard list
+  FOR wanted IN
+    SELECT k.attname AS key, d.attname AS day
+    FROM jsonb_array_elements(config -> 'counters') AS c
+    CROSS JOIN LATERAL jsonb_each_text(c -> 'by') AS b
+    JOIN pg_attribute AS k ON k.attrelid = rel AND ARRAY[k.attname::text] = clinicache._real_columns(rel, config -> 'columns', b.value)
+    JOIN pg_attribute AS d ON d.attrelid = rel AND ARRAY[d.attname::text] = clinicache._real_columns(rel, config -> 'columns', c ->> 'day')
+    WHERE c ->> 'counter' = 'appointments' AND b.key IN ('clinic', 'client')
+      AND NOT EXISTS (SELECT FROM pg_index AS i
+                      WHERE i.indrelid = rel AND i.indisvalid AND i.indpred IS NULL AND i.indkey[0] = k.attnum AND i.indkey[1] = d.attnum)
+    ORDER BY k.attnum
+  LOOP
+    RAISE NOTICE 'no index of % begins with "%" and "%": the newest appointments of a dashboard will have to be searched for',
+                 rel, wanted.key, wanted.day
+      USING HINT = format('CREATE INDEX ON %s (%I, %I);', clinicache._table_name(rel), wanted.key, wanted.day);
+  END LOOP;
 END
 $$;
 COMMENT ON FUNCTION clinicache._tell_unindexed(regclass, jsonb) IS
-  'Internal: a NOTICE if a large table has windows and no index on the time they stand on';
+  'Internal: a NOTICE if a large table has windows and no index on the time they stand on, or counts for dashboards and has none for their lists';
 
 CREATE FUNCTION clinicache.track(relation regclass, entity text, columns jsonb DEFAULT '{}', options jsonb DEFAULT '{}')
 RETURNS void
