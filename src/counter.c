@@ -337,3 +337,26 @@ cc_contribution_expand(const PackedCell *packed, CellVisit visit, void *arg)
 			visit(&name, packed->n, packed->sum, arg);
 	}
 }
+
+/* The same for each contribution of a change record. */
+void
+cc_deltas_expand(bytea *deltas, CellVisit visit, void *arg)
+{
+	CellReader	reader = cc_cells_reader(deltas);
+	PackedCell	packed;
+
+	while (cc_unpack_cell(&reader, &packed))
+		cc_contribution_expand(&packed, visit, arg);
+}
+
+/* Call "visit" for a cell of a batch, whose name is a cell's own. */
+void
+cc_cell_expand(const PackedCell *packed, CellVisit visit, void *arg)
+{
+	int			prefix_len = cc_cell_prefix_len(packed->name);
+	CellName	name;
+
+	cc_cell_read_prefix(packed->name, &name);
+	cc_cell_read_suffix(packed->name + prefix_len, packed->len - prefix_len, &name);
+	visit(&name, packed->n, packed->sum, arg);
+}
