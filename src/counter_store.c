@@ -62,6 +62,7 @@ void
 cc_store_begin(CellStore *store, Snapshot snapshot, LOCKMODE lockmode)
 {
 	store->lockmode = lockmode;
+	store->context = CurrentMemoryContext;
 	store->rel = table_open(cc_catalog_relid(CC_TABLE_CELL), lockmode);
 	cc_catalog_check_columns(store->rel, Natts_cell);
 	store->index = cc_catalog_open_index(store->rel, CELL_KEYS, AccessShareLock);
@@ -96,6 +97,19 @@ init_keys(ScanKey keys, const StoreKey *key, text *key_text, StrategyNumber peri
 				DateADTGetDatum(key->period));
 }
 
+/* Have the first row for these keys in the store's slot; false: there is none. */
+static bool
+find_first(CellStore *store, IndexScanDesc scan, ScanKey keys, ScanDirection direction)
+{
+	MemoryContext old = MemoryContextSwitchTo(store->context);
+	bool		found;
+
+	index_rescan(scan, keys, MAX_KEYS, NULL, 0);
+	found = index_getnext_slot(scan, direction, store->slot);
+	MemoryContextSwitchTo(old);
+	return found;
+}
+
 /*
  * The packed cells of a key and period as the snapshot shows them, in
  * CurrentMemoryContext; NULL: none.  "tid", if given, is set to the row's place.
@@ -108,8 +122,7 @@ cc_store_find(CellStore *store, const StoreKey *key, ItemPointer tid)
 	bytea	   *cells = NULL;
 
 	init_keys(keys, key, key_text, BTEqualStrategyNumber);
-	index_rescan(store->newest, keys, 4, NULL, 0);
-	if (index_getnext_slot(store->newest, BackwardScanDirection, store->slot))
+	if (find_first(store, store->newest, keys, BackwardScanDirection))
 	{
 		bool		isnull;
 		Datum		value = slot_getattr(store->slot, Anum_cell_cells, &isnull);
@@ -136,10 +149,14 @@ cc_store_next_period(CellStore *store, StoreKey *key)
 	bool		isnull;
 
 	if (store->any == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(store->context);
+
 		store->any = cc_index_beginscan(store->rel, store->index, SnapshotAny, MAX_KEYS);
+		MemoryContextSwitchTo(old);
+	}
 	init_keys(keys, key, key_text, BTGreaterStrategyNumber);
-	index_rescan(store->any, keys, 4, NULL, 0);
-	found = index_getnext_slot(store->any, ForwardScanDirection, store->slot);
+	found = find_first(store, store->any, keys, ForwardScanDirection);
 	if (found)
 		key->period = DatumGetDateADT(slot_getattr(store->slot, Anum_cell_period, &isnull));
 	ExecClearTuple(store->slot);
