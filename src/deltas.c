@@ -26,6 +26,7 @@
 #include "deltas.h"
 
 #include "access/xact.h"
+#include "compat.h"
 #include "flush.h"
 #include "utils/memutils.h"
 
