@@ -62,6 +62,7 @@ PG_FUNCTION_INFO_V1(clinicache_maintain_fold);
 /* a fold in progress */
 typedef struct Folding
 {
+	MemoryContext context;
 	List	   *sources;
 	CellSet    *cells;
 	StringInfoData name;
@@ -176,7 +177,11 @@ fold_cell(const CellName *name, int64 n, Numeric sum, void *arg)
 
 	if (name->kind & CELL_BROKEN)
 	{
+		/* not in the context of the record, which is reset before the list is read */
+		MemoryContext old = MemoryContextSwitchTo(folding->context);
+
 		folding->distrusted = list_append_unique_int(folding->distrusted, name->counter);
+		MemoryContextSwitchTo(old);
 		return;
 	}
 	resetStringInfo(&folding->name);
@@ -230,7 +235,10 @@ static int64
 fold(bool forced, Snapshot snapshot)
 {
 	static Size batched = 0;	/* since the last merge, by this process: a guess */
-	Folding		folding = {.cells = cc_cells_create(CurrentMemoryContext)};
+	Folding		folding = {
+		.context = CurrentMemoryContext,
+		.cells = cc_cells_create(CurrentMemoryContext)
+	};
 	FoldState	before;
 	FoldState	after;
 	uint64		records;
