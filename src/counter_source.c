@@ -342,6 +342,33 @@ insert_source(CounterSource *source)
 	source->id = cc_catalog_insert_numbered(CC_TABLE_SOURCE, Natts_source, values, nulls);
 }
 
+/* the counted table that was emptied last, and by which command */
+static struct
+{
+	TransactionId xid;
+	SubTransactionId subid;
+	CommandId	command;
+	Oid			relid;
+} emptied;
+
+static void
+note_emptied(Oid relid)
+{
+	emptied.xid = GetTopTransactionId();
+	emptied.subid = GetCurrentSubTransactionId();
+	emptied.command = GetCurrentCommandId(false);
+	emptied.relid = relid;
+}
+
+/* Was it by the command that is being executed?  Whatever wrote in between is another. */
+static bool
+just_emptied(Oid relid)
+{
+	return emptied.relid == relid && emptied.xid == GetTopTransactionIdIfAny() &&
+		emptied.subid == GetCurrentSubTransactionId() &&
+		emptied.command == GetCurrentCommandId(false);
+}
+
 /*
  * A counted table was emptied, by this transaction, which holds AccessExclusiveLock
  * on it: new sources, which begin with nothing.  If only a partition was, there is
@@ -361,7 +388,7 @@ cc_sources_truncated(Relation rel)
 		Oid			root = ((CounterSource *) linitial(sources))->relid;
 
 		/* with the root itself: that had its turn */
-		if (cc_locked_by_me(root, AccessExclusiveLock))
+		if (just_emptied(root))
 			return;
 		foreach(cell, sources)
 			cc_sources_distrust(((CounterSource *) lfirst(cell))->id, "a partition was truncated");
@@ -375,8 +402,9 @@ cc_sources_truncated(Relation rel)
 	delete_sources(relid);
 	foreach(cell, sources)
 		insert_source(lfirst(cell));
-	CommandCounterIncrement();
 	invalidate_trackers(relid);
+	CommandCounterIncrement();
+	note_emptied(relid);
 }
 
 /* Delete rows of one of the two tables that are of no use; which ones, "useless" tells. */
