@@ -174,9 +174,15 @@ add_buffered(const char *name, int len, int64 n, Numeric sum, int nest)
 		delta = &buffer.deltas[i];
 		if (delta->len == len && memcmp(buffer.text + delta->at, name, len) == 0)
 		{
-			delta->sum = sum ? cc_sum_add(sum, delta->sum) : delta->sum;
-			if (delta->sum == sum && sum)
-				delta->sum = memcpy(palloc(VARSIZE(sum)), sum, VARSIZE(sum));
+			if (sum)
+			{
+				Numeric		before = delta->sum;
+
+				delta->sum = before ? cc_sum_add(sum, before) :
+					memcpy(palloc(VARSIZE(sum)), sum, VARSIZE(sum));
+				if (before)
+					pfree(before);
+			}
 			delta->n += n;
 			MemoryContextSwitchTo(old);
 			return true;
