@@ -21,7 +21,6 @@
 #include "access/tableam.h"
 #include "catalog.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_inherits.h"
 #include "catalog/pg_trigger.h"
 #include "counter_store.h"
 #include "executor/tuptable.h"
@@ -272,7 +271,7 @@ scan_one(TableScan *scan, Relation rel, Jsonb *config, Snapshot snapshot)
 static int64
 run(TableScan *scan, Oid relid, Jsonb *config, Snapshot snapshot)
 {
-	List	   *relids = find_all_inheritors(relid, AccessShareLock, NULL);
+	List	   *relids = cc_sources_lock_table(relid, AccessShareLock);
 	ListCell   *cell;
 
 	scan->row_context = AllocSetContextCreate(CurrentMemoryContext, "clinicache scan row",

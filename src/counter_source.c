@@ -161,6 +161,17 @@ cc_sources_of(List *sources, Oid relid)
 	return result;
 }
 
+/*
+ * Lock a table with its partitions and inheritance children, which is what
+ * find_all_inheritors() leaves to do: it locks those below only.  Returns them all.
+ */
+List *
+cc_sources_lock_table(Oid relid, LOCKMODE lockmode)
+{
+	LockRelationOid(relid, lockmode);
+	return find_all_inheritors(relid, lockmode, NULL);
+}
+
 /* The table and whatever it is a partition or an inheritance child of. */
 static List *
 with_ancestors(Oid relid)
@@ -513,7 +524,7 @@ clinicache_count_rows(PG_FUNCTION_ARGS)
 	int64		rows = 0;
 
 	check_ownership(relid);
-	(void) find_all_inheritors(relid, ShareRowExclusiveLock, NULL);
+	(void) cc_sources_lock_table(relid, ShareRowExclusiveLock);
 	had = delete_sources(relid);
 	rel = table_open(relid, NoLock);
 	tracker = cc_config_compile(rel, config, CurrentMemoryContext);
@@ -543,7 +554,7 @@ clinicache_forget_counters(PG_FUNCTION_ARGS)
 	Oid			relid = PG_GETARG_OID(0);
 
 	check_ownership(relid);
-	(void) find_all_inheritors(relid, ShareRowExclusiveLock, NULL);
+	(void) cc_sources_lock_table(relid, ShareRowExclusiveLock);
 	if (delete_sources(relid))
 		invalidate_trackers(relid);
 	PG_RETURN_VOID();

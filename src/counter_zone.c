@@ -16,7 +16,6 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "counter.h"
 #include "counter_scan.h"
@@ -143,7 +142,7 @@ static void
 rezone_source(Rezoning *rezoning, Oid relid, List *sources)
 {
 	Jsonb	   *config = cc_scan_config(relid);
-	List	   *relids = find_all_inheritors(relid, ShareRowExclusiveLock, NULL);
+	List	   *relids = cc_sources_lock_table(relid, ShareRowExclusiveLock);
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	ListCell   *cell;
 
