@@ -172,6 +172,37 @@ cc_sources_lock_table(Oid relid, LOCKMODE lockmode)
 	return find_all_inheritors(relid, lockmode, NULL);
 }
 
+/*
+ * Lock all counted tables, and return their sources as they are from then on.
+ * Whoever had the lock before may have counted a table anew, or tracked another.
+ */
+List *
+cc_sources_lock_all(LOCKMODE lockmode)
+{
+	List	   *locked = NIL;
+
+	for (;;)
+	{
+		Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+		List	   *sources = cc_sources_load(snapshot);
+		int			before = list_length(locked);
+		ListCell   *cell;
+
+		UnregisterSnapshot(snapshot);
+		foreach(cell, sources)
+		{
+			Oid			relid = ((CounterSource *) lfirst(cell))->relid;
+
+			if (list_member_oid(locked, relid))
+				continue;
+			(void) cc_sources_lock_table(relid, lockmode);
+			locked = lappend_oid(locked, relid);
+		}
+		if (list_length(locked) == before)
+			return sources;
+	}
+}
+
 /* The table and whatever it is a partition or an inheritance child of. */
 static List *
 with_ancestors(Oid relid)
@@ -526,6 +557,8 @@ clinicache_count_rows(PG_FUNCTION_ARGS)
 	check_ownership(relid);
 	(void) cc_sources_lock_table(relid, ShareRowExclusiveLock);
 	had = delete_sources(relid);
+	/* whoever is changing time zones waits for counted tables (rezone), but can not know this one */
+	LockRelationOid(cc_catalog_relid(CC_TABLE_TENANT), had ? AccessShareLock : ShareLock);
 	rel = table_open(relid, NoLock);
 	tracker = cc_config_compile(rel, config, CurrentMemoryContext);
 	for (int i = 0; i < tracker->ncounters; i++)

@@ -188,14 +188,12 @@ zones(char **names, int count)
 Datum
 clinicache_rezone(PG_FUNCTION_ARGS)
 {
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	List	   *sources = cc_sources_load(snapshot);
+	List	   *sources = cc_sources_lock_all(ShareRowExclusiveLock);
 	List	   *done = NIL;
 	Rezoning	rezoning;
 	int			count;
 	ListCell   *cell;
 
-	UnregisterSnapshot(snapshot);
 	rezoning.tenants = text_array(PG_GETARG_ARRAYTYPE_P(0), &rezoning.count);
 	rezoning.before = zones(text_array(PG_GETARG_ARRAYTYPE_P(1), &count), rezoning.count);
 	rezoning.after = zones(text_array(PG_GETARG_ARRAYTYPE_P(2), &count), rezoning.count);
