@@ -291,8 +291,9 @@ run(TableScan *scan, Oid relid, Jsonb *config, Snapshot snapshot)
 
 /*
  * Call "visit" for each cell that a row of the table belongs to, for the counters
- * of these sources.  AccessShareLock on the table and those below, kept.  Returns
- * how many rows there were.
+ * of these sources, on days of the time zones that the snapshot shows.
+ * AccessShareLock on the table and those below, kept.  Returns how many rows there
+ * were.
  */
 int64
 cc_scan_table(Oid relid, Jsonb *config, List *sources, Snapshot snapshot, CellVisit visit,
@@ -300,7 +301,17 @@ cc_scan_table(Oid relid, Jsonb *config, List *sources, Snapshot snapshot, CellVi
 {
 	TableScan	scan = {.sources = sources,.visit = visit,.arg = arg};
 
-	return run(&scan, relid, config, snapshot);
+	cc_tenant_zones_at(snapshot);
+	PG_TRY();
+	{
+		(void) run(&scan, relid, config, snapshot);
+	}
+	PG_FINALLY();
+	{
+		cc_tenant_zones_at(NULL);
+	}
+	PG_END_TRY();
+	return scan.rows;
 }
 
 /* cells of the first count */

@@ -11,6 +11,7 @@
 #include "postgres.h"
 #include "datatype/timestamp.h"
 #include "pgtime.h"
+#include "utils/snapshot.h"
 
 /* one time zone, with the stretch of time for which its offset is known */
 typedef struct TenantZone
@@ -22,6 +23,7 @@ typedef struct TenantZone
 } TenantZone;
 
 extern void cc_tenant_zone_init(void);
+extern void cc_tenant_zones_at(Snapshot snapshot);
 extern TenantZone *cc_tenant_own_zone(const char *tenant, int len);
 extern TenantZone *cc_tenant_zone(const char *tenant, int len);
 extern void cc_zone_set(TenantZone *zone, pg_tz *tz);
