@@ -94,7 +94,7 @@ is(differences($db), '', 'rows from before are counted');
 my $load = CounterLoad->new(
 	dsn => $dsn, dir => PostgreSQL::Test::Utils::tempdir(), seed => $seed, rounds => 0);
 $load->start('write', $CounterTables::SESSIONS,
-	target => int($total / $CounterTables::SESSIONS) + 1, checks => 0.06, rare => 0.008);
+	target => int($total / $CounterTables::SESSIONS) + 1, checks => 0.05, rare => 0.003);
 $load->start('read', 2);
 $load->start('fold', 1);
 $load->start('verify', 1);

@@ -39,6 +39,8 @@ sub create_tables
 	my ($db) = @_;
 	$db->do($_) for (
 		'CREATE EXTENSION clinicache',
+		# a lock that nothing else takes
+		'CREATE TABLE gate ()',
 		q(CREATE TYPE "AppointmentStatus" AS ENUM
 		  ('SCHEDULED', 'CHECKED_IN', 'COMPLETED', 'CANCELLED', 'NO_SHOW')),
 		q(CREATE TABLE "Appointment" (

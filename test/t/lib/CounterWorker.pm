@@ -123,10 +123,10 @@ sub transaction
 	my ($self) = @_;
 	my $level = pick('READ COMMITTED', 'READ COMMITTED', 'READ COMMITTED', 'REPEATABLE READ', 'SERIALIZABLE');
 	my $locked = chance(0.5);
-	$self->run("BEGIN ISOLATION LEVEL $level");
+	$self->run("BEGIN ISOLATION LEVEL $level; LOCK TABLE gate IN ACCESS SHARE MODE");
 	# a snapshot from before a TRUNCATE or a new zone can not be compared
 	$self->run("LOCK TABLE $ALL IN ROW EXCLUSIVE MODE") if $locked;
-	$self->steps(0, $locked || $level eq 'READ COMMITTED' ? $self->{checks} : 0);
+	$self->steps(0, $locked ? $self->{checks} : 0);
 	my $dice = rand;
 	if ($dice < 0.08)
 	{
@@ -158,12 +158,14 @@ sub prepared
 	return;
 }
 
-# What needs every table: given up when it does not get it soon, long before
-# deadlock_timeout.
+# What needs whole tables.  Mostly it waits for the transactions in progress first,
+# holding nothing; else it is given up when it does not get its locks soon, long
+# before deadlock_timeout.
 sub rare
 {
 	my ($self) = @_;
-	$self->run(q(SET lock_timeout = '1s'));
+	my $gated = chance(0.8);
+	$self->run('SET lock_timeout = ' . ($gated ? "'5s'" : "'200ms'"));
 	my ($what, $sql) = @{ pick(
 		[ 'zones set', 'SELECT clinicache.set_timezone(' . CounterTables::literal(pick(@CLINICS)) . ', '
 			. CounterTables::literal(pick(undef, @ZONES)) . ')' ],
@@ -173,11 +175,14 @@ sub rare
 			pick('TRUNCATE visit_north;', 'TRUNCATE visit_east;', '')
 			  . q(SELECT clinicache.rebuild('visits'))
 		]) };
-	my $how = pick('', 'ROLLBACK', 'ROLLBACK TO s', 'COMMIT');
+	my $how = pick($gated ? () : '', 'ROLLBACK', 'ROLLBACK TO s', 'COMMIT');
 	my $ok = eval {
-		$self->run('BEGIN; SAVEPOINT s') if $how;
+		$self->run('BEGIN') if $how;
+		$self->run('LOCK TABLE gate IN ACCESS EXCLUSIVE MODE') if $gated;
+		$self->run('SAVEPOINT s') if $how;
 		$self->run($sql);
 		$self->statement(1) if $how;
+		$self->run("LOCK TABLE $ALL IN ROW EXCLUSIVE MODE") if $how;
 		$self->check(random_spec(), "after $sql") if $how;
 		$self->run($how) if $how eq 'ROLLBACK TO s';
 		$self->check(random_spec(), "after $how") if $how eq 'ROLLBACK TO s';
@@ -235,14 +240,15 @@ sub read_one
 	my ($self) = @_;
 	my $db = $self->{db};
 	my @specs = map { random_spec() } 1 .. 3;
+	# TRUNCATE is not MVCC: locks first, then the snapshot
 	if (chance(0.3))
 	{
+		$db->do("BEGIN; LOCK TABLE $ALL IN ACCESS SHARE MODE");
 		$self->check($_, 'in a statement') for @specs;
+		$db->do('COMMIT');
 		return;
 	}
-	$db->do('BEGIN ISOLATION LEVEL REPEATABLE READ');
-	# TRUNCATE is not MVCC
-	$db->do("LOCK TABLE $ALL IN ACCESS SHARE MODE");
+	$db->do("BEGIN ISOLATION LEVEL REPEATABLE READ; LOCK TABLE $ALL IN ACCESS SHARE MODE");
 	my @first = map { $self->check($_, 'in a snapshot') } @specs;
 	for my $again (1 .. 1 + int rand 5)
 	{
