@@ -4,6 +4,7 @@
 #   read      the same questions again and again in one snapshot
 #   fold      maintain_fold() and maintain() without a pause
 #   verify    verify()
+#   replica   as read, on a standby
 #
 # Each runs until its target is reached or the file "stop" appears, and leaves a
 # file of JSON lines: {"wrong": ...} for what must not be, and {"count": {...}}.
@@ -262,6 +263,21 @@ sub read_one
 	if (chance(0.2)) { $self->verify_one }
 	$db->do('COMMIT');
 	$self->{count}{snapshots}++;
+	return;
+}
+
+# The same on a standby, whose replay may cancel it.
+sub replica_one
+{
+	my ($self) = @_;
+	if (eval { $self->read_one; 1 })
+	{
+		$self->{count}{replica}++;
+		return;
+	}
+	die $@ if $self->{db}->state !~ /^40(001|P01)$/;
+	$self->{db}->do('ROLLBACK');
+	$self->{count}{'cancelled by replay'}++;
 	return;
 }
 
