@@ -51,7 +51,10 @@
 #define MERGE_BATCHES 40
 #define MERGE_BYTES (2 * 1024 * 1024)
 
-/* records without deltas are worth a fold too when readers have to pass so many */
+/*
+ * Records without deltas are worth a fold too when readers have to pass so many; and
+ * any in upkeep, which can empty no more of the log than was folded.
+ */
 #define IDLE_RECORDS 500
 
 /* cells in memory beyond which they are applied at once */
@@ -252,7 +255,7 @@ fold(bool forced, Snapshot snapshot)
 	folding.number = before.fold + 1;
 	records = cc_log_scan_deltas(before.since, snapshot, NULL, 0, false, fold_deltas,
 								 &folding);
-	forced &= folding.deltas > 0 || before.base != before.fold;
+	forced &= records > 0 || before.base != before.fold;
 	if (folding.deltas == 0 && records < IDLE_RECORDS && before.fold > 0 && !forced)
 		return 0;
 	foreach(cell, folding.distrusted)
