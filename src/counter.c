@@ -110,9 +110,9 @@ is_deleted(Tracker *tracker, const Datum *values, const bool *nulls)
 	return false;
 }
 
-/* The row's value as text in text_scratch, shortened; false: null. */
+/* The row's value as text in text_scratch; false: null. */
 static bool
-make_text(Tracker *tracker, const ValueRef *ref, const Datum *values, const bool *nulls)
+make_whole_text(Tracker *tracker, const ValueRef *ref, const Datum *values, const bool *nulls)
 {
 	SourceColumn *source;
 	Datum		value;
@@ -127,6 +127,15 @@ make_text(Tracker *tracker, const ValueRef *ref, const Datum *values, const bool
 			return false;
 		cc_value_append(&text_scratch, &source->type, value);
 	}
+	return true;
+}
+
+/* The same, shortened to what fits a cell's name. */
+static bool
+make_text(Tracker *tracker, const ValueRef *ref, const Datum *values, const bool *nulls)
+{
+	if (!make_whole_text(tracker, ref, values, nulls))
+		return false;
 	cc_cell_shorten(&text_scratch);
 	return true;
 }
@@ -145,7 +154,7 @@ find_zone(Tracker *tracker, CounterRule *rule, const Datum *values, const bool *
 {
 	TenantZone *zone = NULL;
 
-	if (tracker->tenant && make_text(tracker, tracker->tenant, values, nulls))
+	if (tracker->tenant && make_whole_text(tracker, tracker->tenant, values, nulls))
 		zone = cc_tenant_own_zone(text_scratch.data, text_scratch.len);
 	return zone ? zone : &rule->zone;
 }

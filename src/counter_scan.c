@@ -21,7 +21,6 @@
 #include "access/tableam.h"
 #include "catalog.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_inherits.h"
 #include "catalog/pg_trigger.h"
 #include "counter_store.h"
 #include "executor/tuptable.h"
@@ -272,7 +271,7 @@ scan_one(TableScan *scan, Relation rel, Jsonb *config, Snapshot snapshot)
 static int64
 run(TableScan *scan, Oid relid, Jsonb *config, Snapshot snapshot)
 {
-	List	   *relids = find_all_inheritors(relid, AccessShareLock, NULL);
+	List	   *relids = cc_sources_lock_table(relid, AccessShareLock);
 	ListCell   *cell;
 
 	scan->row_context = AllocSetContextCreate(CurrentMemoryContext, "clinicache scan row",
@@ -292,8 +291,9 @@ run(TableScan *scan, Oid relid, Jsonb *config, Snapshot snapshot)
 
 /*
  * Call "visit" for each cell that a row of the table belongs to, for the counters
- * of these sources.  AccessShareLock on the table and those below, kept.  Returns
- * how many rows there were.
+ * of these sources, on days of the time zones that the snapshot shows.
+ * AccessShareLock on the table and those below, kept.  Returns how many rows there
+ * were.
  */
 int64
 cc_scan_table(Oid relid, Jsonb *config, List *sources, Snapshot snapshot, CellVisit visit,
@@ -301,7 +301,17 @@ cc_scan_table(Oid relid, Jsonb *config, List *sources, Snapshot snapshot, CellVi
 {
 	TableScan	scan = {.sources = sources,.visit = visit,.arg = arg};
 
-	return run(&scan, relid, config, snapshot);
+	cc_tenant_zones_at(snapshot);
+	PG_TRY();
+	{
+		(void) run(&scan, relid, config, snapshot);
+	}
+	PG_FINALLY();
+	{
+		cc_tenant_zones_at(NULL);
+	}
+	PG_END_TRY();
+	return scan.rows;
 }
 
 /* cells of the first count */

@@ -161,6 +161,48 @@ cc_sources_of(List *sources, Oid relid)
 	return result;
 }
 
+/*
+ * Lock a table with its partitions and inheritance children, which is what
+ * find_all_inheritors() leaves to do: it locks those below only.  Returns them all.
+ */
+List *
+cc_sources_lock_table(Oid relid, LOCKMODE lockmode)
+{
+	LockRelationOid(relid, lockmode);
+	return find_all_inheritors(relid, lockmode, NULL);
+}
+
+/*
+ * Lock all counted tables, and return their sources as they are from then on.
+ * Whoever had the lock before may have counted a table anew, or tracked another.
+ */
+List *
+cc_sources_lock_all(LOCKMODE lockmode)
+{
+	List	   *locked = NIL;
+
+	for (;;)
+	{
+		Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+		List	   *sources = cc_sources_load(snapshot);
+		int			before = list_length(locked);
+		ListCell   *cell;
+
+		UnregisterSnapshot(snapshot);
+		foreach(cell, sources)
+		{
+			Oid			relid = ((CounterSource *) lfirst(cell))->relid;
+
+			if (list_member_oid(locked, relid))
+				continue;
+			(void) cc_sources_lock_table(relid, lockmode);
+			locked = lappend_oid(locked, relid);
+		}
+		if (list_length(locked) == before)
+			return sources;
+	}
+}
+
 /* The table and whatever it is a partition or an inheritance child of. */
 static List *
 with_ancestors(Oid relid)
@@ -342,6 +384,33 @@ insert_source(CounterSource *source)
 	source->id = cc_catalog_insert_numbered(CC_TABLE_SOURCE, Natts_source, values, nulls);
 }
 
+/* the counted table that was emptied last, and by which command */
+static struct
+{
+	TransactionId xid;
+	SubTransactionId subid;
+	CommandId	command;
+	Oid			relid;
+} emptied;
+
+static void
+note_emptied(Oid relid)
+{
+	emptied.xid = GetTopTransactionId();
+	emptied.subid = GetCurrentSubTransactionId();
+	emptied.command = GetCurrentCommandId(false);
+	emptied.relid = relid;
+}
+
+/* Was it by the command that is being executed?  Whatever wrote in between is another. */
+static bool
+just_emptied(Oid relid)
+{
+	return emptied.relid == relid && emptied.xid == GetTopTransactionIdIfAny() &&
+		emptied.subid == GetCurrentSubTransactionId() &&
+		emptied.command == GetCurrentCommandId(false);
+}
+
 /*
  * A counted table was emptied, by this transaction, which holds AccessExclusiveLock
  * on it: new sources, which begin with nothing.  If only a partition was, there is
@@ -361,7 +430,7 @@ cc_sources_truncated(Relation rel)
 		Oid			root = ((CounterSource *) linitial(sources))->relid;
 
 		/* with the root itself: that had its turn */
-		if (cc_locked_by_me(root, AccessExclusiveLock))
+		if (just_emptied(root))
 			return;
 		foreach(cell, sources)
 			cc_sources_distrust(((CounterSource *) lfirst(cell))->id, "a partition was truncated");
@@ -375,8 +444,9 @@ cc_sources_truncated(Relation rel)
 	delete_sources(relid);
 	foreach(cell, sources)
 		insert_source(lfirst(cell));
-	CommandCounterIncrement();
 	invalidate_trackers(relid);
+	CommandCounterIncrement();
+	note_emptied(relid);
 }
 
 /* Delete rows of one of the two tables that are of no use; which ones, "useless" tells. */
@@ -485,8 +555,10 @@ clinicache_count_rows(PG_FUNCTION_ARGS)
 	int64		rows = 0;
 
 	check_ownership(relid);
-	(void) find_all_inheritors(relid, ShareRowExclusiveLock, NULL);
+	(void) cc_sources_lock_table(relid, ShareRowExclusiveLock);
 	had = delete_sources(relid);
+	/* whoever is changing time zones waits for counted tables (rezone), but can not know this one */
+	LockRelationOid(cc_catalog_relid(CC_TABLE_TENANT), had ? AccessShareLock : ShareLock);
 	rel = table_open(relid, NoLock);
 	tracker = cc_config_compile(rel, config, CurrentMemoryContext);
 	for (int i = 0; i < tracker->ncounters; i++)
@@ -515,7 +587,7 @@ clinicache_forget_counters(PG_FUNCTION_ARGS)
 	Oid			relid = PG_GETARG_OID(0);
 
 	check_ownership(relid);
-	(void) find_all_inheritors(relid, ShareRowExclusiveLock, NULL);
+	(void) cc_sources_lock_table(relid, ShareRowExclusiveLock);
 	if (delete_sources(relid))
 		invalidate_trackers(relid);
 	PG_RETURN_VOID();

@@ -97,7 +97,11 @@ init_keys(ScanKey keys, const StoreKey *key, text *key_text, StrategyNumber peri
 				DateADTGetDatum(key->period));
 }
 
-/* Have the first row for these keys in the store's slot; false: there is none. */
+/*
+ * Have the first row for these keys in the store's slot; false: there is none.  A
+ * btree scan allocates when it first finds something dead, and keeps that to its
+ * end: the caller's context may be gone by then.
+ */
 static bool
 find_first(CellStore *store, IndexScanDesc scan, ScanKey keys, ScanDirection direction)
 {
@@ -118,7 +122,7 @@ bytea *
 cc_store_find(CellStore *store, const StoreKey *key, ItemPointer tid)
 {
 	text	   *key_text = cstring_to_text_with_len(key->key, key->key_len);
-	ScanKeyData keys[4];
+	ScanKeyData keys[MAX_KEYS];
 	bytea	   *cells = NULL;
 
 	init_keys(keys, key, key_text, BTEqualStrategyNumber);
@@ -144,7 +148,7 @@ bool
 cc_store_next_period(CellStore *store, StoreKey *key)
 {
 	text	   *key_text = cstring_to_text_with_len(key->key, key->key_len);
-	ScanKeyData keys[4];
+	ScanKeyData keys[MAX_KEYS];
 	bool		found;
 	bool		isnull;
 

@@ -46,7 +46,7 @@ typedef struct CellStore
 	IndexScanDesc newest;		/* by the caller's snapshot */
 	IndexScanDesc any;			/* by none; made when it is needed */
 	LOCKMODE	lockmode;
-	MemoryContext context;		/* what scans allocate on the way has to live as long as they */
+	MemoryContext context;		/* where scans live */
 } CellStore;
 
 extern void cc_store_begin(CellStore *store, Snapshot snapshot, LOCKMODE lockmode);

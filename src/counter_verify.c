@@ -223,7 +223,7 @@ clinicache_verify(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	foreach(cell, sources)
-		(void) find_all_inheritors(((CounterSource *) lfirst(cell))->relid, AccessShareLock, NULL);
+		(void) cc_sources_lock_table(((CounterSource *) lfirst(cell))->relid, AccessShareLock);
 	snapshot = RegisterSnapshot(IsolationUsesXactSnapshot() ? GetActiveSnapshot() :
 								GetLatestSnapshot());
 	foreach(cell, cc_sources_load(snapshot))
