@@ -127,6 +127,21 @@ cc_catalog_owner(void)
 	return owner;
 }
 
+/* Owner of a table; InvalidOid if there is none. */
+Oid
+cc_catalog_owner_of(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid			owner = InvalidOid;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+		ReleaseSysCache(tuple);
+	}
+	return owner;
+}
+
 /*
  * Copy the OIDs of the log's CC_LOG_SLOTS tables.  False: the extension is
  * gone, perhaps dropped by this very transaction.  ERROR if it is here and its

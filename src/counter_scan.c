@@ -158,8 +158,10 @@ load_known(void)
 		bool		isnull;
 		Datum		args;
 
+		/* anybody can name our function in CREATE TRIGGER: only who may track counts */
 		if (form->tgnargs != 1 || OidIsValid(form->tgparentid) ||
-			!cc_catalog_is_function(form->tgfoid, "row_change"))
+			!cc_catalog_is_function(form->tgfoid, "row_change") ||
+			!cc_tracker_trusts(cc_catalog_owner_of(form->tgrelid)))
 			continue;
 		args = heap_getattr(tuple, Anum_pg_trigger_tgargs, RelationGetDescr(rel), &isnull);
 		note_counters(form->tgrelid,
@@ -169,6 +171,24 @@ load_known(void)
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	known_at = before;
+}
+
+/* Does a table count for another one, which is configured for the counter too? */
+static bool
+counts_for_parent(Oid relid, const char *counter)
+{
+	List	   *ancestors = cc_sources_ancestors(relid);
+	ListCell   *cell;
+
+	foreach(cell, known)
+	{
+		Unregistered *entry = lfirst(cell);
+
+		if (entry->relid != relid && strcmp(entry->counter, counter) == 0 &&
+			list_member_oid(ancestors, entry->relid))
+			return true;
+	}
+	return false;
 }
 
 /*
@@ -190,7 +210,7 @@ cc_scan_unregistered(const char *counter)
 		Relation	rel;
 		Tracker    *tracker;
 
-		if (strcmp(entry->counter, counter) != 0)
+		if (strcmp(entry->counter, counter) != 0 || counts_for_parent(entry->relid, counter))
 			continue;
 		rel = table_open(entry->relid, AccessShareLock);
 		tracker = cc_config_compile(rel, cc_scan_config(entry->relid), CurrentMemoryContext);

@@ -29,6 +29,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
+#include "commands/trigger.h"
 #include "compat.h"
 #include "counter.h"
 #include "counter_scan.h"
@@ -204,8 +205,8 @@ cc_sources_lock_all(LOCKMODE lockmode)
 }
 
 /* The table and whatever it is a partition or an inheritance child of. */
-static List *
-with_ancestors(Oid relid)
+List *
+cc_sources_ancestors(Oid relid)
 {
 	List	   *relids = list_make1_oid(relid);
 	Relation	inherits = table_open(InheritsRelationId, AccessShareLock);
@@ -247,7 +248,7 @@ sources_for(Oid relid)
 	UnregisterSnapshot(snapshot);
 	if (sources == NIL)
 		return NIL;
-	foreach(cell, with_ancestors(relid))
+	foreach(cell, cc_sources_ancestors(relid))
 	{
 		result = cc_sources_of(sources, lfirst_oid(cell));
 		if (result != NIL)
@@ -413,8 +414,9 @@ just_emptied(Oid relid)
 
 /*
  * A counted table was emptied, by this transaction, which holds AccessExclusiveLock
- * on it: new sources, which begin with nothing.  If only a partition was, there is
- * no telling what its rows had contributed.
+ * on it: new sources, which begin with what there is now.  Mostly nothing; but
+ * TRUNCATE ONLY leaves inheritance children, and another trigger may have inserted
+ * rows.  If only a partition was, there is no telling what its rows had contributed.
  */
 void
 cc_sources_truncated(Relation rel)
@@ -441,11 +443,13 @@ cc_sources_truncated(Relation rel)
 						 quote_literal_cstr(((CounterSource *) linitial(sources))->counter))));
 		return;
 	}
+	(void) cc_sources_lock_table(relid, ShareRowExclusiveLock);
 	delete_sources(relid);
 	foreach(cell, sources)
 		insert_source(lfirst(cell));
 	invalidate_trackers(relid);
 	CommandCounterIncrement();
+	(void) cc_scan_initial(relid, cc_scan_config(relid), sources);
 	note_emptied(relid);
 }
 
@@ -507,6 +511,35 @@ clinicache_maintain_counters(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/*
+ * Changes of the table by the statement that calls us have not been through the
+ * trigger yet: they would be counted twice.  An inheritance child counts for the
+ * parent that was tracked, and can not be counted for itself besides.
+ */
+static void
+check_countable(Oid relid, List *relids)
+{
+	List	   *sources;
+	ListCell   *cell;
+
+	foreach(cell, relids)
+		if (AfterTriggerPendingOnRel(lfirst_oid(cell)))
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_IN_USE),
+					 errmsg("table \"%s\" can not be counted while this statement changes it",
+							get_rel_name(lfirst_oid(cell))),
+					 errhint("Do it in a statement of its own.")));
+	sources = sources_for(relid);
+	if (sources == NIL || ((CounterSource *) linitial(sources))->relid == relid)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("table \"%s\" is a child of \"%s\", whose counters count it",
+					get_rel_name(relid),
+					get_rel_name(((CounterSource *) linitial(sources))->relid)),
+			 errhint("Track the parent only, or untrack it first.")));
+}
+
 static void
 check_ownership(Oid relid)
 {
@@ -550,13 +583,18 @@ clinicache_count_rows(PG_FUNCTION_ARGS)
 	Jsonb	   *config = PG_GETARG_JSONB_P(1);
 	Relation	rel;
 	Tracker    *tracker;
+	List	   *relids;
 	List	   *sources = NIL;
-	bool		had;
+	ListCell   *cell;
+	bool		had = false;
 	int64		rows = 0;
 
 	check_ownership(relid);
-	(void) cc_sources_lock_table(relid, ShareRowExclusiveLock);
-	had = delete_sources(relid);
+	relids = cc_sources_lock_table(relid, ShareRowExclusiveLock);
+	check_countable(relid, relids);
+	/* children that were tracked before for themselves too */
+	foreach(cell, relids)
+		had |= delete_sources(lfirst_oid(cell));
 	/* whoever is changing time zones waits for counted tables (rezone), but can not know this one */
 	LockRelationOid(cc_catalog_relid(CC_TABLE_TENANT), had ? AccessShareLock : ShareLock);
 	rel = table_open(relid, NoLock);

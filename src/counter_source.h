@@ -34,6 +34,7 @@ extern List *cc_sources_lock_table(Oid relid, LOCKMODE lockmode);
 extern List *cc_sources_lock_all(LOCKMODE lockmode);
 extern List *cc_sources_of(List *sources, Oid relid);
 extern CounterSource *cc_source_make(const Tracker *tracker, const CounterRule *rule);
+extern List *cc_sources_ancestors(Oid relid);
 extern void cc_sources_apply(Tracker *tracker, const List *sources);
 extern void cc_sources_assign(Tracker *tracker, Oid relid);
 extern void cc_sources_distrust(int32 id, const char *reason);
