@@ -88,9 +88,9 @@ BEGIN
   IF hit.target IS NOT NULL THEN
     joins := format(' LEFT JOIN %s AS g ON g.%I OPERATOR(pg_catalog.=) %I.%I',
                     clinicache._table_name(hit.target), hit.target_column, hit.alias, hit.attname);
-    fields := coalesce(format(', %s AS department', clinicache._name_expression(hit.target, 'g')), '');
+    fields := coalesce(', ' || clinicache._name_expression(hit.target, 'g') || ' AS department', '');
     colour := clinicache._first_column(hit.target, '{color,colour,color_code,hex_color}');
-    fields := fields || coalesce(format(', g.%I AS department_color', colour), '');
+    fields := fields || CASE WHEN colour IS NOT NULL THEN format(', g.%I AS department_color', colour) ELSE '' END;
   END IF;
   RETURN NEXT;
 END
@@ -161,7 +161,7 @@ BEGIN
     joins := joins || format(' LEFT JOIN %s AS %I ON %I.%I OPERATOR(pg_catalog.=) %s',
                              clinicache._table_name(one.target), who.alias, who.alias, one.target_column,
                              format('t.%I', who.columns[1]));
-    fields := fields || coalesce(format(', %s AS %I', one.name, who.label || '_name'), '');
+    fields := fields || CASE WHEN one.name IS NOT NULL THEN format(', %s AS %I', one.name, who.label || '_name') ELSE '' END;
     doctor_table := CASE WHEN who.label = 'doctor' THEN one.target ELSE doctor_table END;
   END LOOP;
   SELECT d.joins, d.fields INTO department FROM clinicache._department_join(rel, doctor_table) AS d;
