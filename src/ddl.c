@@ -1,0 +1,159 @@
+/*-------------------------------------------------------------------------
+ *
+ * ddl.c
+ *		What the event triggers (sql/parts/58-ddl.sql) can not see from SQL.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "clinicache.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "nodes/parsenodes.h"
+#include "storage/bufmgr.h"
+#include "tcop/deparse_utility.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#define Natts_step 6
+
+PG_FUNCTION_INFO_V1(clinicache_ddl_steps);
+PG_FUNCTION_INFO_V1(clinicache_dropped_parents);
+
+static void
+put_step(ReturnSetInfo *rows, const char *kind, Oid object, int attnum, Oid other,
+		 const char *old_name, const char *new_name)
+{
+	Datum		values[Natts_step] = {0};
+	bool		nulls[Natts_step] = {false};
+
+	values[0] = CStringGetTextDatum(kind);
+	values[1] = ObjectIdGetDatum(object);
+	values[2] = Int32GetDatum(attnum);
+	values[3] = ObjectIdGetDatum(other);
+	nulls[4] = old_name == NULL;
+	if (old_name)
+		values[4] = CStringGetTextDatum(old_name);
+	nulls[5] = new_name == NULL;
+	if (new_name)
+		values[5] = CStringGetTextDatum(new_name);
+	tuplestore_putvalues(rows->setResult, rows->setDesc, values, nulls);
+}
+
+static void
+put_simple(ReturnSetInfo *rows, const CollectedCommand *command)
+{
+	ObjectAddress address = command->d.simple.address;
+
+	if (IsA(command->parsetree, CreateStmt))
+		put_step(rows, "create", address.objectId, 0, InvalidOid, NULL, NULL);
+	else if (IsA(command->parsetree, RenameStmt) && address.objectSubId > 0 &&
+			 ((RenameStmt *) command->parsetree)->renameType == OBJECT_COLUMN)
+		put_step(rows, "rename column", address.objectId, address.objectSubId, InvalidOid,
+				 ((RenameStmt *) command->parsetree)->subname,
+				 ((RenameStmt *) command->parsetree)->newname);
+	else if (IsA(command->parsetree, AlterEnumStmt) &&
+			 ((AlterEnumStmt *) command->parsetree)->oldVal != NULL)
+		put_step(rows, "rename value", address.objectId, 0, InvalidOid,
+				 ((AlterEnumStmt *) command->parsetree)->oldVal,
+				 ((AlterEnumStmt *) command->parsetree)->newVal);
+}
+
+static void
+put_subcommand(ReturnSetInfo *rows, Oid relid, const CollectedATSubcmd *sub)
+{
+	AlterTableCmd *command = castNode(AlterTableCmd, sub->parsetree);
+	Oid			other = sub->address.objectId;
+
+	switch (command->subtype)
+	{
+		case AT_AlterColumnType:
+			/* of a child, where the parent's is altered */
+			put_step(rows, "alter type", OidIsValid(other) ? other : relid,
+					 sub->address.objectSubId, InvalidOid, NULL, NULL);
+			break;
+		case AT_AttachPartition:
+			put_step(rows, "attach", relid, 0, other, NULL, NULL);
+			break;
+		case AT_DetachPartition:
+			put_step(rows, castNode(PartitionCmd, command->def)->concurrent ?
+					 "detach concurrently" : "detach", relid, 0, other, NULL, NULL);
+			break;
+		case AT_DetachPartitionFinalize:
+			put_step(rows, "detach concurrently", relid, 0, other, NULL, NULL);
+			break;
+		case AT_AddInherit:
+			put_step(rows, "inherit", other, 0, relid, NULL, NULL);
+			break;
+		case AT_DropInherit:
+			put_step(rows, "no inherit", other, 0, relid, NULL, NULL);
+			break;
+		default:
+			break;
+	}
+}
+
+/*
+ * ddl_steps(command pg_ddl_command)
+ *		-> table (kind text, object oid, attnum int, other oid, old_name text, new_name text)
+ *		What of a statement may concern a tracked table.  "object" is the table
+ *		(of two, the parent; of "rename value" the type), "other" the child.
+ */
+Datum
+clinicache_ddl_steps(PG_FUNCTION_ARGS)
+{
+	CollectedCommand *command = (CollectedCommand *) PG_GETARG_POINTER(0);
+	ReturnSetInfo *rows = (ReturnSetInfo *) fcinfo->resultinfo;
+	ListCell   *cell;
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (command->type == SCT_Simple && command->parsetree != NULL)
+		put_simple(rows, command);
+	else if (command->type == SCT_AlterTable &&
+			 command->d.alterTable.classId == RelationRelationId)
+		foreach(cell, command->d.alterTable.subcmds)
+			put_subcommand(rows, command->d.alterTable.objectId, lfirst(cell));
+	return (Datum) 0;
+}
+
+/*
+ * dropped_parents(relation oid) -> oid[]
+ *		What a table was a partition or an inheritance child of before this
+ *		transaction dropped it: the deleted rows of pg_inherits tell.
+ */
+Datum
+clinicache_dropped_parents(PG_FUNCTION_ARGS)
+{
+	Relation	inherits = table_open(InheritsRelationId, AccessShareLock);
+	Datum		parents[64];
+	int			nparents = 0;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_inherits_inhrelid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(PG_GETARG_OID(0)));
+	scan = systable_beginscan(inherits, InheritsRelidSeqnoIndexId, true, SnapshotAny, 1, &key);
+	while (nparents < lengthof(parents) && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		TransactionId xmax = HeapTupleHeaderGetRawXmax(tuple->t_data);
+
+		if (TransactionIdIsValid(xmax) && !(tuple->t_data->t_infomask & HEAP_XMAX_INVALID) &&
+			TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetUpdateXid(tuple->t_data)))
+			parents[nparents++] = ObjectIdGetDatum(((Form_pg_inherits) GETSTRUCT(tuple))->inhparent);
+	}
+	systable_endscan(scan);
+	table_close(inherits, AccessShareLock);
+	PG_RETURN_ARRAYTYPE_P(construct_array(parents, nparents, OIDOID, sizeof(Oid), true,
+										  TYPALIGN_INT));
+}
