@@ -12,16 +12,17 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "nodes/parsenodes.h"
-#include "storage/bufmgr.h"
 #include "tcop/deparse_utility.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
@@ -69,6 +70,57 @@ put_simple(ReturnSetInfo *rows, const CollectedCommand *command)
 				 ((AlterEnumStmt *) command->parsetree)->newVal);
 }
 
+/* Has this transaction deleted the row of a catalog? */
+static bool
+deleted_by_me(HeapTuple tuple)
+{
+	return !(tuple->t_data->t_infomask & HEAP_XMAX_INVALID) &&
+		!HEAP_XMAX_IS_LOCKED_ONLY(tuple->t_data->t_infomask) &&
+		TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetUpdateXid(tuple->t_data));
+}
+
+static bool
+is_named(Oid relid, const RangeVar *name)
+{
+	char	   *relname = get_rel_name(relid);
+
+	return relname != NULL && strcmp(relname, name->relname) == 0 &&
+		(name->schemaname == NULL ||
+		 get_rel_namespace(relid) == LookupExplicitNamespace(name->schemaname, true));
+}
+
+/*
+ * The partition that was attached or detached.  The subcommand has but its name,
+ * to be looked up in the caller's search_path, which is not ours: pg_inherits
+ * tells.  Of two of that name, both: a step too many does no harm.
+ */
+static void
+put_partition(ReturnSetInfo *rows, const char *kind, Oid parent, const RangeVar *name, bool gone)
+{
+	Relation	inherits = table_open(InheritsRelationId, AccessShareLock);
+	List	   *done = NIL;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_inherits_inhparent, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(parent));
+	scan = systable_beginscan(inherits, InheritsParentIndexId, true,
+							  gone ? SnapshotAny : NULL, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Oid			child = ((Form_pg_inherits) GETSTRUCT(tuple))->inhrelid;
+
+		if ((gone && !deleted_by_me(tuple)) || !is_named(child, name) ||
+			list_member_oid(done, child))
+			continue;
+		put_step(rows, kind, parent, 0, child, NULL, NULL);
+		done = lappend_oid(done, child);
+	}
+	systable_endscan(scan);
+	table_close(inherits, AccessShareLock);
+}
+
 static void
 put_subcommand(ReturnSetInfo *rows, Oid relid, const CollectedATSubcmd *sub)
 {
@@ -83,14 +135,16 @@ put_subcommand(ReturnSetInfo *rows, Oid relid, const CollectedATSubcmd *sub)
 					 sub->address.objectSubId, InvalidOid, NULL, NULL);
 			break;
 		case AT_AttachPartition:
-			put_step(rows, "attach", relid, 0, other, NULL, NULL);
+			put_partition(rows, "attach", relid, castNode(PartitionCmd, command->def)->name, false);
 			break;
 		case AT_DetachPartition:
-			put_step(rows, castNode(PartitionCmd, command->def)->concurrent ?
-					 "detach concurrently" : "detach", relid, 0, other, NULL, NULL);
+			put_partition(rows, castNode(PartitionCmd, command->def)->concurrent ?
+						  "detach concurrently" : "detach", relid,
+						  castNode(PartitionCmd, command->def)->name, true);
 			break;
 		case AT_DetachPartitionFinalize:
-			put_step(rows, "detach concurrently", relid, 0, other, NULL, NULL);
+			put_partition(rows, "detach concurrently", relid,
+						  castNode(PartitionCmd, command->def)->name, true);
 			break;
 		case AT_AddInherit:
 			put_step(rows, "inherit", other, 0, relid, NULL, NULL);
@@ -146,10 +200,7 @@ clinicache_dropped_parents(PG_FUNCTION_ARGS)
 	scan = systable_beginscan(inherits, InheritsRelidSeqnoIndexId, true, SnapshotAny, 1, &key);
 	while (nparents < lengthof(parents) && HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
-		TransactionId xmax = HeapTupleHeaderGetRawXmax(tuple->t_data);
-
-		if (TransactionIdIsValid(xmax) && !(tuple->t_data->t_infomask & HEAP_XMAX_INVALID) &&
-			TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetUpdateXid(tuple->t_data)))
+		if (deleted_by_me(tuple))
 			parents[nparents++] = ObjectIdGetDatum(((Form_pg_inherits) GETSTRUCT(tuple))->inhparent);
 	}
 	systable_endscan(scan);
