@@ -5,7 +5,7 @@
 --
 -- Both do nothing for tables that are not tracked, and for owners who are not trusted with tags.  They run as the extension's
 -- owner, because whoever may change a table need not be allowed anything here; they run nothing that belongs to the table's owner.
--- What is refused is refused on purpose; any other error becomes a warning, and everybody drops everything.
+-- What is refused is refused on purpose; any other error becomes a WARNING, and everybody drops everything.
 
 CREATE FUNCTION clinicache.ddl_steps(command pg_ddl_command)
 RETURNS TABLE (kind text, object oid, attnum int, other oid, old_name text, new_name text)
@@ -55,10 +55,18 @@ CREATE FUNCTION clinicache._is_empty(rel regclass) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+  target regclass;
   filled boolean;
 BEGIN
-  EXECUTE format('SELECT EXISTS (SELECT FROM %s)', clinicache._table_name(rel)) INTO filled;
-  RETURN NOT filled;
+  -- foreign tables are not read: that would be as somebody else
+  FOR target IN SELECT c.oid FROM pg_class AS c
+                WHERE c.relkind = 'r' AND (c.oid = rel OR c.oid IN (SELECT d.child FROM clinicache._descendants(rel) AS d)) LOOP
+    EXECUTE format('SELECT EXISTS (SELECT FROM ONLY %s)', clinicache._table_name(target)) INTO filled;
+    IF filled THEN
+      RETURN false;
+    END IF;
+  END LOOP;
+  RETURN (SELECT c.relkind IN ('r', 'p') FROM pg_class AS c WHERE c.oid = rel);
 END
 $$;
 COMMENT ON FUNCTION clinicache._is_empty(regclass) IS 'Internal: has a table no rows?';
@@ -331,6 +339,32 @@ $$;
 COMMENT ON FUNCTION clinicache._column_retyped(regclass, text) IS
   'Internal: why a column in use can not have the type that it has got; null: it can';
 
+CREATE FUNCTION clinicache._column_dropped(rel regclass, col text) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  config  jsonb := clinicache._row_config(rel);
+  refusal jsonb;
+BEGIN
+  IF NOT col = ANY (clinicache._stands_for(config, clinicache._names_in_config(config))) THEN
+    PERFORM clinicache._rewrite_triggers(rel, col, NULL);
+    RETURN NULL;
+  ELSIF col = ANY (clinicache._column_names(rel)) THEN
+    -- DROP COLUMN a, ADD COLUMN a: that is how Prisma changes a type that has no cast
+    refusal := clinicache._column_retyped(rel, col);
+    IF refusal IS NULL THEN
+      PERFORM clinicache._contents_changed(rel, true);
+    END IF;
+    RETURN refusal;
+  END IF;
+  RETURN jsonb_build_object('code', 'dependent_objects_still_exist',
+                            'message', format('column "%s" of %s cannot be dropped, because clinicache makes tags or counters of it', col, rel),
+                            'hint', clinicache._how_without(rel, config, col));
+END
+$$;
+COMMENT ON FUNCTION clinicache._column_dropped(regclass, text) IS
+  'Internal: why a column can not be dropped; null: it can, and the triggers do not name it any more';
+
 CREATE FUNCTION clinicache._child_came(parent regclass, child regclass, partition boolean) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -342,13 +376,16 @@ DECLARE
 BEGIN
   SELECT d.target INTO own
     FROM (SELECT child AS target UNION ALL SELECT c.child FROM clinicache._descendants(_child_came.child) AS c) AS d
-   WHERE EXISTS (SELECT FROM clinicache._own_triggers(d.target) AS t WHERE t.fires_on = 'row' AND NOT t.cloned) LIMIT 1;
+   WHERE EXISTS (SELECT FROM clinicache._own_triggers(d.target) AS t WHERE t.fires_on = 'row' AND NOT t.cloned)
+     -- a child of two parents
+     AND (partition OR clinicache._row_config(d.target) <> config) LIMIT 1;
   IF own IS NOT NULL THEN
     RETURN jsonb_build_object('code', 'object_not_in_prerequisite_state',
                               'message', format('%s is tracked itself and cannot be added to %s, which is tracked', own, parent),
                               'hint', format('Untrack it first: SELECT clinicache.untrack(%L).', clinicache._table_name(own)));
   END IF;
-  FOR target IN SELECT child UNION ALL SELECT c.child FROM clinicache._descendants(_child_came.child) AS c LOOP
+  FOR target IN SELECT c.oid FROM pg_class AS c WHERE c.oid = _child_came.child AND c.relkind IN ('r', 'p')
+                UNION ALL SELECT d.child FROM clinicache._descendants(_child_came.child) AS d LOOP
     IF NOT partition THEN
       PERFORM clinicache._replace_trigger(target, 'clinicache', false, fires, config);
     END IF;
@@ -449,57 +486,6 @@ $$;
 COMMENT ON FUNCTION clinicache._ddl_failed(regclass, text) IS
   'Internal: an error of our own is not the statement''s: a WARNING, and everybody drops everything';
 
-CREATE FUNCTION clinicache.ddl_done() RETURNS event_trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-  step    record;
-  done    record;
-  target  record;
-  failure text;
-  changes jsonb := '{}';
-BEGIN
-  FOR step IN
-    WITH s AS MATERIALIZED (
-      SELECT s.* FROM pg_event_trigger_ddl_commands() AS c CROSS JOIN LATERAL clinicache.ddl_steps(c.command) AS s WHERE NOT c.in_extension)
-    SELECT s.kind, s.object AS rel, s.attnum, s.other, s.old_name, s.new_name FROM s WHERE s.kind NOT IN ('create', 'rename value')
-    UNION ALL
-    SELECT s.kind, i.inhparent, 0, s.object, NULL, NULL FROM s JOIN pg_inherits AS i ON s.kind = 'create' AND i.inhrelid = s.object
-    UNION ALL
-    SELECT s.kind, k.relation, k.attnum, 0, s.old_name, s.new_name
-    FROM s CROSS JOIN LATERAL clinicache._columns_of_type(s.object) AS k WHERE s.kind = 'rename value'
-  LOOP
-    CONTINUE WHEN NOT CASE step.kind
-      -- the triggers may be further down
-      WHEN 'rename column' THEN EXISTS (SELECT FROM (SELECT step.rel::regclass UNION ALL SELECT d.child FROM clinicache._descendants(step.rel) AS d) AS r(id)
-                                        WHERE clinicache._is_followed(r.id))
-      ELSE EXISTS (SELECT FROM clinicache._own_triggers(step.rel) AS t WHERE t.fires_on = 'row') AND clinicache._is_followed(step.rel) END;
-    BEGIN
-      done := clinicache._ddl_step(step.kind, step.rel, step.attnum, step.other, step.old_name, step.new_name);
-      failure := NULL;
-    EXCEPTION WHEN OTHERS THEN
-      failure := SQLERRM;
-    END;
-    IF failure IS NOT NULL THEN
-      PERFORM clinicache._ddl_failed(step.rel, failure);
-    ELSIF done.refusal IS NOT NULL THEN
-      RAISE EXCEPTION '%', done.refusal ->> 'message' USING ERRCODE = done.refusal ->> 'code', HINT = done.refusal ->> 'hint';
-    ELSIF done.changed THEN
-      -- once for a tree, however many of its tables a statement names
-      changes := changes || (SELECT jsonb_build_object(l.relation::oid, done.recount AND coalesce((changes ->> l.relation::oid::text)::boolean, true))
-                             FROM clinicache._lineage(step.rel) AS l
-                             WHERE EXISTS (SELECT FROM clinicache._own_triggers(l.relation) AS t WHERE t.fires_on = 'row')
-                             ORDER BY l.level DESC LIMIT 1);
-    END IF;
-  END LOOP;
-  FOR target IN SELECT c.key::oid AS rel, c.value::boolean AS recount FROM jsonb_each_text(changes) AS c LOOP
-    PERFORM clinicache._changed_safely(target.rel, target.recount);
-  END LOOP;
-END
-$$;
-COMMENT ON FUNCTION clinicache.ddl_done() IS
-  'Event trigger function: tracking follows renamed columns, new and former partitions and children, changed types and enum values';
-
 CREATE FUNCTION clinicache._changed_safely(rel regclass, recount boolean) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -518,14 +504,65 @@ END
 $$;
 COMMENT ON FUNCTION clinicache._changed_safely(regclass, boolean) IS 'Internal: _contents_changed, of which no error remains but a WARNING';
 
-CREATE FUNCTION clinicache.ddl_dropped() RETURNS event_trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+CREATE FUNCTION clinicache._follow_commands() RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  gone   record;
-  config jsonb;
-  col    text;
-  parent oid;
+  step    record;
+  done    record;
+  target  record;
+  failure text;
+  changes jsonb := '{}';
+BEGIN
+  FOR step IN
+    WITH s AS MATERIALIZED (
+      SELECT s.* FROM pg_event_trigger_ddl_commands() AS c CROSS JOIN LATERAL clinicache.ddl_steps(c.command) AS s WHERE NOT c.in_extension)
+    SELECT s.kind, s.object AS rel, s.attnum, s.other, s.old_name, s.new_name FROM s WHERE s.kind NOT IN ('create', 'rename value')
+    UNION ALL
+    SELECT s.kind, i.inhparent, 0, s.object, NULL, NULL FROM s JOIN pg_inherits AS i ON s.kind = 'create' AND i.inhrelid = s.object
+    UNION ALL
+    SELECT s.kind, k.relation, k.attnum, 0, s.old_name, s.new_name
+    FROM s CROSS JOIN LATERAL clinicache._columns_of_type(s.object) AS k WHERE s.kind = 'rename value'
+  LOOP
+    -- the triggers may be further down than the column that is renamed
+    CONTINUE WHEN NOT CASE step.kind
+      WHEN 'rename column' THEN clinicache._is_followed(step.rel)
+                                OR EXISTS (SELECT FROM clinicache._descendants(step.rel) AS d WHERE clinicache._is_followed(d.child))
+      ELSE clinicache._is_followed(step.rel) AND clinicache._row_config(step.rel) IS NOT NULL END;
+    BEGIN
+      done := clinicache._ddl_step(step.kind, step.rel, step.attnum, step.other, step.old_name, step.new_name);
+      failure := NULL;
+    EXCEPTION WHEN OTHERS THEN
+      failure := SQLERRM;
+    END;
+    IF failure IS NOT NULL THEN
+      PERFORM clinicache._ddl_failed(step.rel, failure);
+    ELSIF done.refusal IS NOT NULL THEN
+      RETURN done.refusal;
+    ELSIF done.changed THEN
+      -- once for a tree, however many of its tables a statement names
+      changes := changes || (SELECT jsonb_build_object(l.relation::oid, done.recount AND coalesce((changes ->> l.relation::oid::text)::boolean, true))
+                             FROM clinicache._lineage(step.rel) AS l
+                             WHERE EXISTS (SELECT FROM clinicache._own_triggers(l.relation) AS t WHERE t.fires_on = 'row')
+                             ORDER BY l.level DESC LIMIT 1);
+    END IF;
+  END LOOP;
+  FOR target IN SELECT c.key::oid AS rel, c.value::boolean AS recount FROM jsonb_each_text(changes) AS c LOOP
+    PERFORM clinicache._changed_safely(target.rel, target.recount);
+  END LOOP;
+  RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION clinicache._follow_commands() IS
+  'Internal: what the event trigger clinicache_ddl does; null, or why the statement is refused';
+
+CREATE FUNCTION clinicache._follow_drops() RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  gone    record;
+  refusal jsonb;
+  parent  oid;
   parents oid[] := '{}';
 BEGIN
   FOR gone IN SELECT d.objid, d.objsubid, d.address_names FROM pg_event_trigger_dropped_objects() AS d
@@ -535,30 +572,68 @@ BEGIN
       IF EXISTS (SELECT FROM clinicache.counter_source AS s WHERE s.relation = gone.objid) THEN
         DELETE FROM clinicache.counter_source AS s WHERE s.relation = gone.objid;
       END IF;
-      CONTINUE;
-    END IF;
-    CONTINUE WHEN NOT coalesce(clinicache._is_followed(gone.objid), false);
-    col := gone.address_names[cardinality(gone.address_names)];
-    BEGIN
-      config := clinicache._row_config(gone.objid);
-      IF NOT col = ANY (clinicache._stands_for(config, clinicache._names_in_config(config))) THEN
-        PERFORM clinicache._rewrite_triggers(gone.objid, col, NULL);
-        config := NULL;
+    ELSIF coalesce(clinicache._is_followed(gone.objid), false) THEN
+      BEGIN
+        refusal := clinicache._column_dropped(gone.objid, gone.address_names[cardinality(gone.address_names)]);
+      EXCEPTION WHEN OTHERS THEN
+        PERFORM clinicache._ddl_failed(gone.objid, SQLERRM);
+      END;
+      IF refusal IS NOT NULL THEN
+        RETURN refusal;
       END IF;
-    EXCEPTION WHEN OTHERS THEN
-      PERFORM clinicache._ddl_failed(gone.objid, SQLERRM);
-      config := NULL;
-    END;
-    IF config IS NOT NULL THEN
-      RAISE EXCEPTION 'column "%" of % cannot be dropped, because clinicache makes tags or counters of it', col, gone.objid::regclass
-        USING ERRCODE = 'dependent_objects_still_exist', HINT = clinicache._how_without(gone.objid, config, col);
     END IF;
   END LOOP;
-  FOR parent IN SELECT DISTINCT p FROM unnest(parents) AS p JOIN pg_class AS c ON c.oid = p LOOP
+  FOR parent IN SELECT DISTINCT c.oid FROM unnest(parents) AS p JOIN pg_class AS c ON c.oid = p LOOP
     IF clinicache._is_followed(parent) THEN
       PERFORM clinicache._changed_safely(parent, true);
     END IF;
   END LOOP;
+  RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION clinicache._follow_drops() IS
+  'Internal: what the event trigger clinicache_drop does; null, or why the statement is refused';
+
+CREATE FUNCTION clinicache._refuse(refusal jsonb) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF refusal IS NOT NULL THEN
+    RAISE EXCEPTION '%', refusal ->> 'message' USING ERRCODE = refusal ->> 'code', HINT = refusal ->> 'hint';
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION clinicache._refuse(jsonb) IS 'Internal: fails a statement; null: does nothing';
+
+CREATE FUNCTION clinicache.ddl_done() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  refusal jsonb;
+BEGIN
+  BEGIN
+    refusal := clinicache._follow_commands();
+  EXCEPTION WHEN OTHERS THEN
+    RAISE WARNING 'clinicache could not look at a statement: %', SQLERRM;
+  END;
+  PERFORM clinicache._refuse(refusal);
+END
+$$;
+COMMENT ON FUNCTION clinicache.ddl_done() IS
+  'Event trigger function: tracking follows renamed columns, new and former partitions and children, changed types and enum values. Errors: 42804 a type that a column in use can not have, 55000 a partition or child that is tracked itself';
+
+CREATE FUNCTION clinicache.ddl_dropped() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  refusal jsonb;
+BEGIN
+  BEGIN
+    refusal := clinicache._follow_drops();
+  EXCEPTION WHEN OTHERS THEN
+    RAISE WARNING 'clinicache could not look at a statement: %', SQLERRM;
+  END;
+  PERFORM clinicache._refuse(refusal);
 END
 $$;
 COMMENT ON FUNCTION clinicache.ddl_dropped() IS
