@@ -285,7 +285,7 @@ DECLARE
   root regclass;
   told jsonb;
 BEGIN
-  FOR told IN SELECT DISTINCT clinicache._row_config(l.relation) FROM clinicache._lineage(rel) AS l LOOP
+  FOR told IN SELECT DISTINCT clinicache._row_config(l.relation) FROM clinicache._lineage(rel) AS l WHERE clinicache._is_followed(l.relation) LOOP
     IF told IS NOT NULL THEN
       PERFORM clinicache._emit_templates(told);
     END IF;
@@ -294,7 +294,7 @@ BEGIN
    WHERE EXISTS (SELECT FROM clinicache.counter_source AS s WHERE s.relation = l.relation) ORDER BY l.level LIMIT 1;
   IF root IS NULL THEN
     RETURN;
-  ELSIF recount AND (SELECT coalesce(sum(greatest(c.reltuples, 0)), 0) FROM pg_class AS c
+  ELSIF recount AND clinicache._is_followed(root) AND (SELECT coalesce(sum(greatest(c.reltuples, 0)), 0) FROM pg_class AS c
                      WHERE c.oid = root OR c.oid IN (SELECT d.child FROM clinicache._descendants(root) AS d)) < 1e7 THEN
     PERFORM clinicache.count_rows(root, clinicache._row_config(root));
   ELSE
@@ -541,10 +541,11 @@ BEGIN
       RETURN done.refusal;
     ELSIF done.changed THEN
       -- once for a tree, however many of its tables a statement names
-      changes := changes || (SELECT jsonb_build_object(l.relation::oid, done.recount AND coalesce((changes ->> l.relation::oid::text)::boolean, true))
-                             FROM clinicache._lineage(step.rel) AS l
-                             WHERE EXISTS (SELECT FROM clinicache._own_triggers(l.relation) AS t WHERE t.fires_on = 'row')
-                             ORDER BY l.level DESC LIMIT 1);
+      changes := changes || coalesce((
+        SELECT jsonb_object_agg(l.relation::oid, done.recount AND coalesce((changes ->> l.relation::oid::text)::boolean, true))
+        FROM clinicache._lineage(step.rel) AS l
+        WHERE EXISTS (SELECT FROM clinicache.counter_source AS s WHERE s.relation = l.relation)),
+        jsonb_build_object(step.rel, done.recount));
     END IF;
   END LOOP;
   FOR target IN SELECT c.key::oid AS rel, c.value::boolean AS recount FROM jsonb_each_text(changes) AS c LOOP

@@ -162,6 +162,16 @@ SELECT code, message, hint FROM t.error('ALTER TABLE part DROP COLUMN number');
 SELECT t.mark();
 ALTER TABLE part ALTER COLUMN number TYPE bigint;
 SELECT t.tags(), t.exact(), t.valid();
+SELECT count(*) AS sources FROM clinicache.counter_source;
+-- with changes of the same transaction, and a savepoint that is rolled back
+BEGIN;
+INSERT INTO part VALUES (41, 2, 4);
+SAVEPOINT s; ALTER TABLE part RENAME COLUMN number TO num; ALTER TABLE part ALTER COLUMN num TYPE numeric; INSERT INTO part VALUES (42, 2, 4); ROLLBACK TO s;
+ALTER TABLE part ALTER COLUMN number TYPE numeric;
+INSERT INTO part VALUES (43, 2, 4);
+SELECT clinicache.count('parts', 'clinic', '2') AS two;
+COMMIT;
+SELECT t.tags(), t.exact(), t.valid(), clinicache.count('parts', 'clinic', '2') AS two;
 ALTER TABLE part DETACH PARTITION part_3;
 SELECT t.tags(), t.exact(), t.valid(), clinicache.count('parts', 'clinic', '3'), (SELECT count(*) FROM pg_trigger WHERE tgrelid = 'part_3'::regclass) AS triggers;
 INSERT INTO part_3 VALUES (9, 9, 3);
@@ -254,6 +264,10 @@ UPDATE "Booking" SET status = 'CONFIRMED' WHERE id = 'a2';
 SELECT clinicache.count('appointments', 'doctor', 'd1', '{CONFIRMED}') AS confirmed, clinicache.count('appointments', 'doctor', 'd1', '{CANCELLED}') AS cancelled,
        (clinicache.clinic_dashboard('c1') IS NOT NULL) AS dashboard, t.exact(), t.valid();
 SELECT code, message, hint FROM t.error('ALTER TABLE "Booking" DROP COLUMN "practitionerId"');
+CREATE MATERIALIZED VIEW summary AS SELECT "clinicId", count(*) FROM "Booking" GROUP BY 1;
+CREATE UNIQUE INDEX ON summary ("clinicId");
+REFRESH MATERIALIZED VIEW CONCURRENTLY summary;
+DROP MATERIALIZED VIEW summary;
 DROP TABLE "Booking", "Patient";
 SELECT t.mark();
 
