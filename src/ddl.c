@@ -14,14 +14,18 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "catalog.h"
 #include "catalog/pg_inherits.h"
+#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "nodes/parsenodes.h"
 #include "tcop/deparse_utility.h"
+#include "tracker.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -30,6 +34,7 @@
 
 PG_FUNCTION_INFO_V1(clinicache_ddl_steps);
 PG_FUNCTION_INFO_V1(clinicache_dropped_parents);
+PG_FUNCTION_INFO_V1(clinicache_dropped_config);
 
 static void
 put_step(ReturnSetInfo *rows, const char *kind, Oid object, int attnum, Oid other,
@@ -207,4 +212,70 @@ clinicache_dropped_parents(PG_FUNCTION_ARGS)
 	table_close(inherits, AccessShareLock);
 	PG_RETURN_ARRAYTYPE_P(construct_array(parents, nparents, OIDOID, sizeof(Oid), true,
 										  TYPALIGN_INT));
+}
+
+/* Was the row removed for good, not replaced by a newer one? */
+static bool
+is_last(HeapTuple tuple)
+{
+	return deleted_by_me(tuple) && ItemPointerEquals(&tuple->t_self, &tuple->t_data->t_ctid);
+}
+
+/* Had a table that this transaction dropped an owner who is trusted with tags? */
+static bool
+had_trusted_owner(Oid relid)
+{
+	Relation	rel = table_open(RelationRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		trusted = false;
+
+	ScanKeyInit(&key, Anum_pg_class_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
+	scan = systable_beginscan(rel, ClassOidIndexId, true, SnapshotAny, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		if (is_last(tuple))
+			trusted = cc_tracker_trusts(((Form_pg_class) GETSTRUCT(tuple))->relowner);
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return trusted;
+}
+
+/*
+ * dropped_config(relation oid) -> jsonb
+ *		How a table was tracked that this transaction dropped; null: it was not, or
+ *		by an owner who is not trusted with tags.
+ */
+Datum
+clinicache_dropped_config(PG_FUNCTION_ARGS)
+{
+	Oid			relid = PG_GETARG_OID(0);
+	Relation	rel = table_open(TriggerRelationId, AccessShareLock);
+	char	   *config = NULL;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(relid));
+	scan = systable_beginscan(rel, TriggerRelidNameIndexId, true, SnapshotAny, 1, &key);
+	while (config == NULL && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_trigger form = (Form_pg_trigger) GETSTRUCT(tuple);
+		bool		isnull;
+		Datum		args;
+
+		if (!is_last(tuple) || form->tgnargs != 1 ||
+			!cc_catalog_is_function(form->tgfoid, "row_change"))
+			continue;
+		args = heap_getattr(tuple, Anum_pg_trigger_tgargs, RelationGetDescr(rel), &isnull);
+		/* a NUL-terminated string */
+		if (!isnull)
+			config = pstrdup(VARDATA_ANY(DatumGetByteaPP(args)));
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	if (config == NULL || !had_trusted_owner(relid))
+		PG_RETURN_NULL();
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(config));
 }

@@ -18,6 +18,11 @@ AS 'MODULE_PATHNAME', 'clinicache_dropped_parents' LANGUAGE C VOLATILE STRICT PA
 COMMENT ON FUNCTION clinicache.dropped_parents(oid) IS
   'Part of the event trigger clinicache_drop: what a table was a partition or an inheritance child of until this transaction';
 
+CREATE FUNCTION clinicache.dropped_config(relation oid) RETURNS jsonb
+AS 'MODULE_PATHNAME', 'clinicache_dropped_config' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION clinicache.dropped_config(oid) IS
+  'Part of the event trigger clinicache_drop: the configuration of a table that this transaction dropped; null: it was not tracked';
+
 -- ---------------------------------------------------------------------------------------------------------------------
 -- Which tables
 -- ---------------------------------------------------------------------------------------------------------------------
@@ -570,6 +575,11 @@ BEGIN
               WHERE d.object_type IN ('table', 'table column') AND d.classid = 'pg_class'::regclass LOOP
     IF gone.objsubid = 0 THEN
       parents := parents || clinicache.dropped_parents(gone.objid);
+      BEGIN
+        PERFORM clinicache._emit_templates(c) FROM clinicache.dropped_config(gone.objid) AS c WHERE c IS NOT NULL;
+      EXCEPTION WHEN OTHERS THEN
+        PERFORM clinicache.emit_prefix('', NULL, NULL);
+      END;
       IF EXISTS (SELECT FROM clinicache.counter_source AS s WHERE s.relation = gone.objid) THEN
         DELETE FROM clinicache.counter_source AS s WHERE s.relation = gone.objid;
       END IF;
@@ -638,7 +648,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION clinicache.ddl_dropped() IS
-  'Event trigger function: a column in use is not dropped; tables lose their counters, partitions are told of. Errors: 2BP01 column in use';
+  'Event trigger function: a column in use is not dropped; the prefixes of a dropped table''s tags are emitted, its counters are no more; partitions are told of. Errors: 2BP01 column in use';
 
 CREATE EVENT TRIGGER clinicache_ddl ON ddl_command_end WHEN TAG IN ('ALTER TABLE', 'ALTER TYPE', 'CREATE TABLE', 'CREATE SCHEMA')
   EXECUTE FUNCTION clinicache.ddl_done();
@@ -647,4 +657,4 @@ CREATE EVENT TRIGGER clinicache_drop ON sql_drop
 COMMENT ON EVENT TRIGGER clinicache_ddl IS
   'Tracking follows ALTER TABLE, ALTER TYPE ... RENAME VALUE and new partitions and children';
 COMMENT ON EVENT TRIGGER clinicache_drop IS
-  'Refuses to drop columns that tags or counters are made of; tells of dropped partitions';
+  'Refuses to drop columns that tags or counters are made of; tells of dropped tables and partitions';

@@ -1,6 +1,6 @@
 -- Functions: signatures as the README promises them, language, volatility, strictness, parallel safety, search_path, comments.
 BEGIN;
-SELECT plan(85);
+SELECT plan(86);
 
 CREATE TEMP VIEW ours AS
 SELECT p.*, l.lanname::text AS language, p.oid::regprocedure::text AS signature, left(p.proname, 1) = '_' AS internal
@@ -61,6 +61,7 @@ INSERT INTO wanted VALUES
   -- DDL
   ('ddl_steps', 'command pg_ddl_command', 'TABLE(kind text, object oid, attnum integer, other oid, old_name text, new_name text)', 'c', 'v s u'),
   ('dropped_parents', 'relation oid', 'oid[]', 'c', 'v s u'),
+  ('dropped_config', 'relation oid', 'jsonb', 'c', 'v s u'),
   ('ddl_done', '', 'event_trigger', 'plpgsql', 'v - u'),
   ('ddl_dropped', '', 'event_trigger', 'plpgsql', 'v - u'),
   -- statistics

@@ -121,12 +121,19 @@ SELECT t.tags() @> '{watch:*}' AS told;
 DROP TABLE watch;
 
 -- dropped tables and schemas
+SELECT t.mark();
 DROP TABLE visits;
-SELECT count(*) FROM clinicache.counter_source;
+SELECT t.tags(), (SELECT count(*) FROM clinicache.counter_source) AS sources;
 CREATE SCHEMA gone; CREATE TABLE gone.a (id int, n int);
 SELECT clinicache.track('gone.a', '{"tags": ["a:{id}"], "counters": [{"counter": "a", "by": {"n": "n"}}]}');
+SELECT clinicache.track('gone.a', '{"tags": ["aa:{id}"], "counters": [{"counter": "a", "by": {"n": "n"}}]}');
 DROP SCHEMA gone CASCADE;
-SELECT count(*) FROM clinicache.counter_source;
+SELECT t.tags(), (SELECT count(*) FROM clinicache.counter_source) AS sources;
+BEGIN; CREATE TABLE a (id int); SELECT clinicache.track('a', '{"tags": ["one:{id}"]}'); SELECT clinicache.track('a', '{"tags": ["two:{id}"]}');
+ALTER TABLE a RENAME COLUMN id TO a_id; DROP TABLE a; COMMIT;
+SELECT t.tags();
+CREATE TABLE a (id int); SELECT clinicache.track('a', '{"tags": ["one:{id}"]}'); SELECT clinicache.untrack('a'); DROP TABLE a;
+SELECT t.tags() = '{}' AS nothing;
 
 -- partitions
 CREATE TABLE part (id int, clinic int, n int) PARTITION BY LIST (clinic);
@@ -308,7 +315,7 @@ ALTER TABLE mine ALTER COLUMN mine_id TYPE text;
 ALTER TABLE mine DROP COLUMN mine_id;
 DROP TABLE mine;
 RESET ROLE;
-SELECT t.tags() = '{}' AS nothing;
+SELECT t.tags() = '{}' AS nothing_of_mine;
 DROP OWNED BY regress_cc_ddl; DROP ROLE regress_cc_ddl;
 
 -- an error of our own is a warning, and everybody drops everything
