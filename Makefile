@@ -62,7 +62,8 @@ OBJS = \
 	src/launcher.o \
 	src/utility.o \
 	src/manual.o \
-	src/sql_functions.o
+	src/sql_functions.o \
+	src/ddl.o
 
 # The subscriber, a program of its own; PGXS builds a module or a program, not both.
 TAIL = src/tail/clinicache_tail

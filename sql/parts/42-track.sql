@@ -70,6 +70,25 @@ $$;
 COMMENT ON FUNCTION clinicache._check_relation(regclass) IS
   'Internal: refuses what is no table (42809), system tables (42501), partitions of tracked tables (55000)';
 
+CREATE FUNCTION clinicache._replace_trigger(rel regclass, trigger_name text, truncates boolean, state "char", config jsonb) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  EXECUTE format(CASE WHEN truncates
+                 THEN 'CREATE OR REPLACE TRIGGER %I AFTER TRUNCATE ON %s '
+                      'FOR EACH STATEMENT EXECUTE FUNCTION clinicache.truncate_change(%L)'
+                 ELSE 'CREATE OR REPLACE TRIGGER %I AFTER INSERT OR UPDATE OR DELETE ON %s '
+                      'FOR EACH ROW EXECUTE FUNCTION clinicache.row_change(%L)' END,
+                 trigger_name, clinicache._table_name(rel), config);
+  IF state <> 'O' THEN
+    EXECUTE format('ALTER TABLE %s %s TRIGGER %I', clinicache._table_name(rel),
+                   CASE state WHEN 'A' THEN 'ENABLE ALWAYS' WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'DISABLE' END, trigger_name);
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION clinicache._replace_trigger(regclass, text, boolean, "char", jsonb) IS
+  'Internal: makes or replaces one trigger, in a state as pg_trigger.tgenabled tells it';
+
 CREATE FUNCTION clinicache._make_trigger(rel regclass, truncates boolean, config jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -83,15 +102,7 @@ BEGIN
       USING ERRCODE = 'duplicate_object',
             HINT = format('Rename it: ALTER TRIGGER %I ON %s RENAME TO ...', trigger_name, clinicache._table_name(rel));
   END IF;
-  EXECUTE format(CASE WHEN truncates
-                 THEN 'CREATE OR REPLACE TRIGGER %I AFTER TRUNCATE ON %s '
-                      'FOR EACH STATEMENT EXECUTE FUNCTION clinicache.truncate_change(%L)'
-                 ELSE 'CREATE OR REPLACE TRIGGER %I AFTER INSERT OR UPDATE OR DELETE ON %s '
-                      'FOR EACH ROW EXECUTE FUNCTION clinicache.row_change(%L)' END,
-                 trigger_name, clinicache._table_name(rel), config);
-  IF config ->> 'fire' = 'always' THEN
-    EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', clinicache._table_name(rel), trigger_name);
-  END IF;
+  PERFORM clinicache._replace_trigger(rel, trigger_name, truncates, CASE config ->> 'fire' WHEN 'always' THEN 'A' ELSE 'O' END::"char", config);
 END
 $$;
 COMMENT ON FUNCTION clinicache._make_trigger(regclass, boolean, jsonb) IS

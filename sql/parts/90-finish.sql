@@ -60,6 +60,8 @@ INSERT INTO clinicache.position_history (position, delivered) VALUES (clinicache
 -- Citus forbids triggers on distributed tables unless told that they are safe; without Citus the setting is a placeholder.
 ALTER FUNCTION clinicache.track(regclass, text, jsonb, jsonb) SET citus.enable_unsafe_triggers = on;
 ALTER FUNCTION clinicache.track(regclass, jsonb) SET citus.enable_unsafe_triggers = on;
+ALTER FUNCTION clinicache.ddl_done() SET citus.enable_unsafe_triggers = on;
+ALTER FUNCTION clinicache.ddl_dropped() SET citus.enable_unsafe_triggers = on;
 
 REVOKE ALL ON ALL TABLES IN SCHEMA clinicache FROM PUBLIC;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA clinicache FROM PUBLIC;

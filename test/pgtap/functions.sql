@@ -1,6 +1,6 @@
 -- Functions: signatures as the README promises them, language, volatility, strictness, parallel safety, search_path, comments.
 BEGIN;
-SELECT plan(81);
+SELECT plan(86);
 
 CREATE TEMP VIEW ours AS
 SELECT p.*, l.lanname::text AS language, p.oid::regprocedure::text AS signature, left(p.proname, 1) = '_' AS internal
@@ -58,6 +58,12 @@ INSERT INTO wanted VALUES
   ('forget_counters', 'relation regclass', 'void', 'c', 'v s u'),
   ('rezone', 'tenants text[], before text[], after text[]', 'void', 'c', 'v s u'),
   ('distrust_counters', 'reason text', 'void', 'c', 'v s u'),
+  -- DDL
+  ('ddl_steps', 'command pg_ddl_command', 'TABLE(kind text, object oid, attnum integer, other oid, old_name text, new_name text)', 'c', 'v s u'),
+  ('dropped_parents', 'relation oid', 'oid[]', 'c', 'v s u'),
+  ('dropped_config', 'relation oid', 'jsonb', 'c', 'v s u'),
+  ('ddl_done', '', 'event_trigger', 'plpgsql', 'v - u'),
+  ('ddl_dropped', '', 'event_trigger', 'plpgsql', 'v - u'),
   -- statistics
   ('delivery_state', 'OUT mode text, OUT worker_pid integer, OUT worker_state text, OUT records_written bigint, OUT tags_written bigint, OUT records_delivered bigint, OUT tags_delivered bigint, OUT tags_merged bigint, OUT messages bigint, OUT bytes bigint, OUT lag_records bigint, OUT lag_ms double precision, OUT last_delivery timestamp with time zone, OUT last_error text, OUT last_error_at timestamp with time zone, OUT queue_usage double precision, OUT stats_reset timestamp with time zone', 'record', 'c', 'v - r'),
   ('table_counters', '', 'TABLE(relid oid, rows_seen bigint, tags bigint, prefixes bigint, suppressed bigint, collapses bigint)', 'c', 'v - r'),
@@ -92,8 +98,8 @@ SELECT is((SELECT array_agg(proname::text || ' ' || prokind::text) FROM ours WHE
 SELECT is_empty('SELECT signature FROM ours WHERE obj_description(oid, $$pg_proc$$) IS NULL', 'each has a comment');
 SELECT is_empty($$ SELECT signature FROM ours WHERE internal <> (obj_description(oid, 'pg_proc') LIKE 'Internal: %') $$,
                 'the comment of an internal one says so, and of no other');
-SELECT is((SELECT array_agg(signature || ' ' || prorettype::regtype ORDER BY signature COLLATE "C" DESC) FROM ours WHERE prosecdef), ARRAY['clinicache.tenant_rezone() trigger', 'clinicache._upkeep_missing() boolean'],
-          'two are SECURITY DEFINER: a trigger, and one that says no more than yes or no');
+SELECT is((SELECT array_agg(signature || ' ' || prorettype::regtype ORDER BY signature COLLATE "C" DESC) FROM ours WHERE prosecdef), ARRAY['clinicache.tenant_rezone() trigger', 'clinicache.ddl_dropped() event_trigger', 'clinicache.ddl_done() event_trigger', 'clinicache._upkeep_missing() boolean'],
+          'four are SECURITY DEFINER: triggers, and one that says no more than yes or no');
 SELECT is_empty($$ SELECT signature FROM ours WHERE internal AND language NOT IN ('sql', 'plpgsql') $$, 'internal ones are SQL or PL/pgSQL');
 SELECT is_empty('SELECT signature FROM ours WHERE proleakproof', 'none claims to be leakproof');
 SELECT is_empty($$
@@ -114,7 +120,9 @@ SELECT is((SELECT array_agg(DISTINCT m[1]) FROM ours, regexp_matches(prosrc, '([
 SELECT set_eq($$ SELECT signature, unnest(proconfig) FROM ours WHERE proconfig IS NOT NULL EXCEPT
                  SELECT signature, 'search_path=pg_catalog, pg_temp' FROM ours $$,
               $$ VALUES ('clinicache.track(regclass,text,jsonb,jsonb)', 'citus.enable_unsafe_triggers=on'),
-                        ('clinicache.track(regclass,jsonb)', 'citus.enable_unsafe_triggers=on') $$, 'no other settings, but track()''s for Citus');
+                        ('clinicache.track(regclass,jsonb)', 'citus.enable_unsafe_triggers=on'),
+                        ('clinicache.ddl_done()', 'citus.enable_unsafe_triggers=on'),
+                        ('clinicache.ddl_dropped()', 'citus.enable_unsafe_triggers=on') $$, 'no other settings, but for Citus where triggers are made');
 
 -- Volatility: what reads tables is not IMMUTABLE, what changes or locks something is VOLATILE.
 SELECT is_empty($$ SELECT signature FROM ours WHERE provolatile = 'i' AND language <> 'c' AND prosrc ~* '\mclinicache\.[a-z]+\M(?!\()|\mpg_(class|attribute|trigger|proc|type)\M' $$,

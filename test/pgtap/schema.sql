@@ -1,6 +1,6 @@
 -- Tables, views, indexes, triggers, and a comment on each.
 BEGIN;
-SELECT plan(74);
+SELECT plan(76);
 
 CREATE TEMP VIEW ours AS
 SELECT c.oid, c.relname::text AS name, c.relkind::text AS kind FROM pg_class AS c WHERE c.relnamespace = 'clinicache'::regnamespace;
@@ -104,6 +104,14 @@ SELECT is((SELECT array_agg(c.relname || ': ' || t.tgname || ' ' || p.proname ||
                          ('tenant: rezone_all tenant_rezone O'), ('tenant: rezone_changed tenant_rezone O'), ('tenant: rezone_new tenant_rezone O'),
                          ('tenant: rezone_old tenant_rezone O'), ('tenant: tenant_changed tenant_changed A'),
                          ('tenant: timezone_check tenant_timezone_check O')) AS w(trigger) ORDER BY 1), 'the triggers');
+
+-- Event triggers.
+SELECT is((SELECT array_agg(e.evtname || ' ' || e.evtevent || ' ' || e.evtfoid::regproc || ' ' || e.evtenabled::text ORDER BY e.evtname)
+           FROM pg_event_trigger AS e JOIN pg_depend AS d ON d.classid = 'pg_event_trigger'::regclass AND d.objid = e.oid AND d.deptype = 'e'
+           JOIN pg_extension AS x ON d.refclassid = 'pg_extension'::regclass AND x.oid = d.refobjid AND x.extname = 'clinicache'),
+          ARRAY['clinicache_ddl ddl_command_end clinicache.ddl_done O', 'clinicache_drop sql_drop clinicache.ddl_dropped O'], 'the event triggers');
+SELECT is_empty($$ SELECT evtname FROM pg_event_trigger WHERE evtname LIKE 'clinicache%' AND obj_description(oid, 'pg_event_trigger') IS NULL $$,
+                'a comment on each event trigger');
 
 -- What CREATE EXTENSION leaves in them.
 SELECT is((SELECT count(*) FROM clinicache.identity), 1::bigint, 'one identity');

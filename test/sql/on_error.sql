@@ -9,7 +9,8 @@ CREATE TABLE v (id int PRIMARY KEY, clinic int, note text);
 SELECT clinicache.track('v', '{"tenant": "clinic", "tags": ["v:{id}", "v:note:{note}"]}');
 INSERT INTO v VALUES (1, 7, 'a');
 SELECT t.tags();
-ALTER TABLE v RENAME COLUMN note TO remark;
+-- behind the back of our event triggers
+SET session_replication_role = replica; ALTER TABLE v RENAME COLUMN note TO remark; RESET session_replication_role;
 INSERT INTO v VALUES (2, 7, 'b'), (3, 7, 'c');
 SELECT * FROM t.told();
 UPDATE v SET remark = 'x';
@@ -28,11 +29,11 @@ BEGIN; SAVEPOINT s; INSERT INTO v VALUES (4); RELEASE s; SELECT clinicache.inval
 SELECT * FROM t.told();
 SELECT clinicache.preview('v', NULL, '{"id": 1}');
 -- the table is healed by tracking it again, or by renaming back
-ALTER TABLE v RENAME COLUMN remark TO note;
+SET session_replication_role = replica; ALTER TABLE v RENAME COLUMN remark TO note; RESET session_replication_role;
 INSERT INTO v VALUES (5, 7, 'b');
 SELECT t.tags();
 -- dropped column
-ALTER TABLE v DROP COLUMN note;
+SET session_replication_role = replica; ALTER TABLE v DROP COLUMN note; RESET session_replication_role;
 INSERT INTO v VALUES (6, 7);
 SELECT t.tags();
 -- failing instead
