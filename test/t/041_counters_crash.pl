@@ -265,7 +265,7 @@ in_bounds('many keys', 24000,
 	sprintf($insert, 'c', 'ROWS / 4, ROWS / 2'),
 	'RELEASE s',
 	sprintf($insert, 'd', 'ROWS / 2, ROWS'));
-in_bounds('every row', 12000, q(UPDATE payments SET amount = amount + 0.5));
+in_bounds('every row', 20000, q(UPDATE payments SET amount = amount + 0.5));
 in_bounds('one key', 6000,
 	q(INSERT INTO refund SELECT 'f-' || i, 'cairo', i, NULL, 0 FROM generate_series(1, ROWS) AS i));
 in_bounds('many savepoints', 8000,
