@@ -11,6 +11,18 @@
 # Environment:
 #   CLINICACHE_COUNTER_TX     committed transactions in all   (default 20000)
 #   CLINICACHE_COUNTER_SEED   repeats the random choices      (default: the clock)
+#
+# Breaks in C that were tried, each of which this test reports (build such an
+# extension, install it, run the test):
+#   counter.c          an update forgets what the old row contributed
+#   deltas.c           a rolled-back subtransaction is ignored; in the buffer; in levels
+#   deltas.c           a released subtransaction's part is lost
+#   flush.c            PREPARE leaves the deltas to the next transaction
+#   fold.c             every tenth record is counted twice
+#   fold.c             transactions that ran at a fold are taken for seen
+#   counter_source.c   a table is counted anew, or verified, without a lock on it
+#   counter_zone.c     set_timezone() forgets all tables but the first
+#   counter_store.c    an index scan outlives the memory that it uses
 
 use strict;
 use warnings;

@@ -5,6 +5,13 @@
 #   CLINICACHE_COUNTER_KILLS    how often the server is killed    (default 4)
 #   CLINICACHE_COUNTER_SECONDS  under how many seconds of load    (default 3)
 #   CLINICACHE_COUNTER_ROWS     rows of the large transaction     (default 300000)
+#   CLINICACHE_COUNTER_SEED     repeats the random choices        (default: the clock)
+#
+# Breaks in C that were tried, each of which this test reports:
+#   counter_read.c   the floor is not looked at
+#   counter_scan.c   rows are counted live by the latest time zones
+#   fold.c           a fold's state is not always written with what it folded
+#   deltas.c         nothing is written early; at releases; sums are not freed
 
 use strict;
 use warnings;
@@ -33,9 +40,6 @@ my $kills = $ENV{CLINICACHE_COUNTER_KILLS} || 4;
 my $seconds = $ENV{CLINICACHE_COUNTER_SECONDS} || 3;
 my $rows = $ENV{CLINICACHE_COUNTER_ROWS} || 300_000;
 my $seed = $ENV{CLINICACHE_COUNTER_SEED} || int(time);
-
-# what the large transaction may take, PostgreSQL's own queue of triggers included
-my $HUGE_KB = 64 * 1024;
 
 my $node = PostgreSQL::Test::Cluster->new('primary');
 $node->init(allows_streaming => 1, extra => [ '--encoding=UTF8', '--locale=C' ]);
@@ -108,16 +112,24 @@ sub verified
 
 # ------------------------------------------------------------ old snapshots
 
-start_load();
-sleep 1;
 my $old = connection($node);
-$old->do('BEGIN ISOLATION LEVEL REPEATABLE READ');
-my @specs = map { random_spec() } 1 .. 30;
+my $filler = bless { db => $db, number => 99, next => 1 }, 'CounterStatements';
+$filler->statement for 1 .. 100;
+$db->do('SELECT clinicache.maintain_fold()');
+# what is only in the log when the snapshot is taken
+$filler->statement for 1 .. 100;
+my @specs = (
+	(map { random_spec() } 1 .. 20),
+	map { my $clinic = $_; map { [ $_, 'clinic', $clinic, undef, undef, undef, 'day' ] } qw(appointments payments visits) }
+	  @CounterTables::CLINICS);
 my $ask = sub { return [ map { join ' ', $old->selectrow_array('SELECT same, told FROM ' . spec_sql($_)) } @specs ] };
-# rows that a TRUNCATE removes are gone for an old snapshot too
-$old->do('LOCK TABLE ' . join(', ', @CounterTables::TABLES) . ' IN ACCESS SHARE MODE');
+# rows that a TRUNCATE removes are gone for an old snapshot too: locks first
+my $begin = 'BEGIN ISOLATION LEVEL REPEATABLE READ; LOCK TABLE '
+  . join(', ', @CounterTables::TABLES) . ' IN ACCESS SHARE MODE';
+$old->do($begin);
 my $first = $ask->();
 is(scalar(grep { !/^1 / } @$first), 0, 'old snapshot: exact when it is new');
+start_load();
 my $too_old = 0;
 my $end = time + 30;
 my $later = $first;
@@ -137,8 +149,9 @@ while (!$too_old && time < $end)
 is(join("\n", @$later), join("\n", @$first), 'and the same while the log behind it is emptied');
 ok($too_old, 'which has happened by now');
 is(join("\n", @{ $ask->() }), join("\n", @$first), 'and the same when it is counted live');
-$old->do('COMMIT');
+$old->do($_) for 'COMMIT', $begin;
 is(scalar(grep { !/^1 / } @{ $ask->() }), 0, 'a new snapshot is exact too');
+$old->do('COMMIT');
 my $count = end_load('old snapshot');
 $old->disconnect;
 
@@ -179,7 +192,7 @@ start_load();
 $load->start('replica', 2, dsn => sprintf 'host=%s;port=%s;dbname=postgres', $standby->host, $standby->port);
 sleep 3 * $seconds;
 $count = end_load('standby');
-cmp_ok($count->{replica} // 0, '>=', 10, 'snapshots of the standby: ' . ($count->{replica} // 0));
+cmp_ok($count->{replica} // 0, '>=', 1, 'snapshots of the standby: ' . ($count->{replica} // 0));
 $node->wait_for_catchup($standby, 'replay', $node->lsn('flush'));
 my $replica = connection($standby);
 is(verified($replica), '', 'standby: verify()');
@@ -202,11 +215,11 @@ sub own_memory
 	return slurp_file("/proc/$session->{pg_pid}/status") =~ /^RssAnon:\s+(\d+) kB/m ? $1 : die 'no RssAnon';
 }
 
-# Runs statements in one transaction; it may not grow by more than it may, at the
-# end of each.
+# Runs statements in one transaction; at the end of each, the process may not have
+# grown by more than it may.
 sub in_bounds
 {
-	my ($name, @statements) = @_;
+	my ($name, $limit, @statements) = @_;
 	my $session = connection($node);
 	$session->do($_) for 'BEGIN', $statements[0] =~ s/ROWS/100/gr, 'ROLLBACK';
 	my $before = own_memory($session);
@@ -218,7 +231,7 @@ sub in_bounds
 		my $grown = own_memory($session) - $before;
 		$most = $grown if $grown > $most;
 	}
-	cmp_ok($most, '<', $HUGE_KB, "$name: takes less than $HUGE_KB kB");
+	cmp_ok($most, '<', $limit, "$name: takes less than $limit kB");
 	note "$name: $most kB";
 	my $same = sub {
 		my ($when) = @_;
@@ -243,7 +256,7 @@ my $insert = q(INSERT INTO payments (id, clinic_id, patient_id, status, amount, 
 	SELECT '%s-' || i, (ARRAY['cairo', 'c4'])[1 + i %% 2], i, 'paid', i, timestamptz '2026-03-01 00:00Z' + i %% 90 * interval '1 day', 0
 	FROM generate_series(%s) AS i);
 $db->do('TRUNCATE payments');
-in_bounds('many keys',
+in_bounds('many keys', 24000,
 	sprintf($insert, 'a', '1, ROWS / 3'),
 	'SAVEPOINT s',
 	sprintf($insert, 'b', 'ROWS / 3, 2 * ROWS / 3'),
@@ -252,8 +265,10 @@ in_bounds('many keys',
 	sprintf($insert, 'c', 'ROWS / 4, ROWS / 2'),
 	'RELEASE s',
 	sprintf($insert, 'd', 'ROWS / 2, ROWS'));
-in_bounds('one key', q(UPDATE payments SET amount = amount + 0.5));
-in_bounds('many savepoints',
+in_bounds('every row', 20000, q(UPDATE payments SET amount = amount + 0.5));
+in_bounds('one key', 6000,
+	q(INSERT INTO refund SELECT 'f-' || i, 'cairo', i, NULL, 0 FROM generate_series(1, ROWS) AS i));
+in_bounds('many savepoints', 8000,
 	q(DO $$
 	BEGIN
 		FOR i IN 1 .. ROWS / 4 LOOP
