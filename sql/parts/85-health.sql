@@ -23,22 +23,24 @@ COMMENT ON FUNCTION clinicache._health_repair(regclass) IS
 CREATE FUNCTION clinicache._health_triggers() RETURNS TABLE (severity text, finding text, object text, remedy text)
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT CASE WHEN t.state IN ('no row trigger', 'disabled', 'replica', 'trigger missing below', 'triggers differ below') THEN 'critical'
+  SELECT CASE WHEN t.state IN ('no row trigger', 'disabled', 'replica', 'trigger missing below', 'triggers differ below') OR r.off THEN 'critical'
               ELSE 'warning' END,
-         CASE t.state
-           WHEN 'disabled' THEN 'triggers are disabled: changes emit nothing'
+         CASE CASE WHEN r.off THEN 'disabled' ELSE t.state END
+           WHEN 'disabled' THEN 'the row trigger is disabled: changes emit nothing'
            WHEN 'replica' THEN 'triggers fire for replicated changes only: others emit nothing'
            WHEN 'no row trigger' THEN 'the row trigger is missing: changes emit nothing'
            WHEN 'no truncate trigger' THEN 'the TRUNCATE trigger is missing: TRUNCATE emits nothing'
-           WHEN 'triggers differ' THEN 'one of its two triggers is disabled or fires at other times than the other'
+           WHEN 'triggers differ' THEN 'the TRUNCATE trigger is disabled, or fires at other times than the row trigger'
            WHEN 'trigger missing below' THEN 'a partition or inheritance child lacks a trigger'
            WHEN 'triggers differ below' THEN 'triggers of a partition are disabled or fire at other times'
            ELSE t.state END,
          t.relation::text,
-         -- a TRUNCATE trigger without table of its own, as of a detached partition, is better tracked or dropped by who knows
+         -- a lone TRUNCATE trigger may be what a detached partition has left
          clinicache._health_repair(t.relation)
          || CASE t.state WHEN 'no row trigger' THEN format('; or SELECT clinicache.untrack(%L)', clinicache._table_name(t.relation)) ELSE '' END
   FROM clinicache.tracked_tables AS t
+  CROSS JOIN LATERAL (SELECT coalesce(bool_or(o.state = 'D'), false) AS off
+                      FROM clinicache._own_triggers(t.relation) AS o WHERE o.fires_on = 'row') AS r
   WHERE t.state NOT IN ('enabled', 'always')
   ORDER BY t.relation::text
 $$;
@@ -413,15 +415,14 @@ CREATE FUNCTION clinicache._health_settings() RETURNS TABLE (severity text, find
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT 'critical', 'session_replication_role is replica here: changes emit nothing where tables are not tracked with "fire": "always"',
-         w.who, 'ALTER ' || w.what || ' RESET session_replication_role'
+         replace(replace(concat_ws(' in ', w.role, w.base), 'ROLE ', 'role '), 'DATABASE ', 'database '),
+         'ALTER ' || concat_ws(' IN ', w.role, w.base) || ' RESET session_replication_role'
   FROM pg_db_role_setting AS s
   LEFT JOIN pg_roles AS r ON r.oid = s.setrole
   LEFT JOIN pg_database AS d ON d.oid = s.setdatabase
   CROSS JOIN LATERAL (
-    SELECT concat_ws(' in ', format('role %I', r.rolname), format('database %I', d.datname)) AS in_words,
-           CASE WHEN s.setrole = 0 THEN format('DATABASE %I', d.datname)
-                ELSE format('ROLE %I', r.rolname) || CASE WHEN s.setdatabase = 0 THEN '' ELSE format(' IN DATABASE %I', d.datname) END END AS what) AS x
-  CROSS JOIN LATERAL (SELECT x.what, lower(left(x.what, 4)) || substr(x.what, 5) AS who) AS w
+    SELECT CASE WHEN s.setrole <> 0 THEN format('ROLE %I', r.rolname) WHEN s.setdatabase = 0 THEN 'ROLE ALL' END AS role,
+           CASE WHEN s.setdatabase <> 0 THEN format('DATABASE %I', d.datname) END AS base) AS w
   WHERE 'session_replication_role=replica' = ANY (s.setconfig) AND (s.setdatabase = 0 OR d.datname = current_database())
   UNION ALL
   SELECT 'critical', 'session_replication_role is replica for the whole server: changes emit nothing where tables are not tracked with "fire": "always"',
@@ -437,7 +438,7 @@ COMMENT ON FUNCTION clinicache._health_settings() IS
 -- ---------------------------------------------------------------------------------------------------------------------
 
 CREATE FUNCTION clinicache._health_checks() RETURNS text[]
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT '{triggers,configuration,delivery,upkeep,cron,log,queue,settings,counters,tenants,indexes,transactions,publications,untracked}'::text[]
 $$;
