@@ -103,7 +103,7 @@ AS $$
   long AS (
     SELECT n.*, CASE WHEN count(*) OVER (PARTITION BY n.short) = 1 THEN n.short
                      WHEN right(n.templates[1], 1) = '*' THEN n.short || 'Prefix'
-                     WHEN n.placeholders = 'by' THEN n.short
+                     WHEN n.placeholders IN ('by', n.short) THEN n.short
                      ELSE n.short || upper(left(n.placeholders, 1)) || substr(n.placeholders, 2) END AS wanted
     FROM named AS n),
   numbered AS (

@@ -1,6 +1,6 @@
 -- Functions: signatures as the README promises them, language, volatility, strictness, parallel safety, search_path, comments.
 BEGIN;
-SELECT plan(81);
+SELECT plan(83);
 
 CREATE TEMP VIEW ours AS
 SELECT p.*, l.lanname::text AS language, p.oid::regprocedure::text AS signature, left(p.proname, 1) = '_' AS internal
@@ -62,6 +62,8 @@ INSERT INTO wanted VALUES
   ('delivery_state', 'OUT mode text, OUT worker_pid integer, OUT worker_state text, OUT records_written bigint, OUT tags_written bigint, OUT records_delivered bigint, OUT tags_delivered bigint, OUT tags_merged bigint, OUT messages bigint, OUT bytes bigint, OUT lag_records bigint, OUT lag_ms double precision, OUT last_delivery timestamp with time zone, OUT last_error text, OUT last_error_at timestamp with time zone, OUT queue_usage double precision, OUT stats_reset timestamp with time zone', 'record', 'c', 'v - r'),
   ('table_counters', '', 'TABLE(relid oid, rows_seen bigint, tags bigint, prefixes bigint, suppressed bigint, collapses bigint)', 'c', 'v - r'),
   ('stat_reset', '', 'void', 'c', 'v - r'),
+  ('health', '', 'TABLE(severity text, finding text, object text, remedy text)', 'sql', 'v - u'),
+  ('typescript', '', 'text', 'plpgsql', 's - u'),
   -- privileges
   ('grant_subscriber', 'role name, tenants text[] DEFAULT NULL::text[]', 'void', 'plpgsql', 'v - u'),
   ('revoke_subscriber', 'role name', 'void', 'plpgsql', 'v - u'),
