@@ -225,7 +225,7 @@ function cut(label: string): string {
     (8, 'labels(', $ts$/** What a read is labelled with: the tag, its prefix, and what reset drops. Caches ignore longer tags than 256. */
 export function labels(tag: string, prefix: string): string[] {
   const short = tag.length > 256 ? `${cut(tag)}~${hash(tag)}` : tag;
-  return prefix === '' ? [short, '*'] : [short, `${prefix}*`, '*'];
+  return Array.from(new Set([short, `${prefix}*`, '*']));
 }$ts$),
     (9, 'prefixLabels(', $ts$/** Of a template that ends in *: the prefix that is emitted takes the place of the tag. */
 export function prefixLabels(emitted: string, prefix: string): string[] {

@@ -39,8 +39,8 @@ SELECT clinicache.track('ts.odd', '{"tags": ["odd:{a b|lower|hash}", "odd:{d|dat
 SELECT is(pg_temp.line('  oddByABLowerHash: ('), '  oddByABLowerHash: (args: { ''a b'': Value }): string[] => labels(`odd:${hash(lower(text(args[''a b''])))}`, ''odd:''),', 'text filters, in their order');
 SELECT is(pg_temp.line('  oddByDDateHashD: ('), '  oddByDDateHashD: (args: { d: Day }): string[] => labels(`odd:${hash(day(args.d))}:${text(args.d)}`, ''odd:''),', 'a day is a day wherever it stands');
 SELECT is(pg_temp.line('  oddX: ('), '  oddX: (args: { ''a b'': Value }): string[] => labels(`odd:\`\$\\x''${lower(text(args[''a b'']))}`, ''odd:`$\\x\''''),', 'literal text is quoted');
-SELECT is(pg_temp.line('  byId: ('), '  byId: (args: { id: Value }): string[] => labels(`${text(args.id)}`, ''''),', 'no literal text: named by its placeholder');
-SELECT is(pg_temp.line('  byId_2: ('), '  byId_2: (args: { id: Value }): string[] => labels(`*/${text(args.id)}`, ''*/''),', 'two of one name: a number');
+SELECT is(pg_temp.line('  byId_2: ('), '  byId_2: (args: { id: Value }): string[] => labels(`${text(args.id)}`, ''''),', 'no literal text: named by its placeholder');
+SELECT is(pg_temp.line('  byId: ('), '  byId: (args: { id: Value }): string[] => labels(`*/${text(args.id)}`, ''*/''),', 'two of one name: a number');
 SELECT is(pg_temp.line('/** * /{id}'), '  /** * /{id} (default) of ts.odd */', 'no comment is ended early');
 SELECT is(pg_temp.line('  oddList: ('), '  oddList: (args: { id: Value }): string[] => prefixLabels(`odd:list:${text(args.id)}:`, ''odd:list:''),', 'a prefix with a placeholder');
 SELECT is(pg_temp.line('  xByABId: ('), '  xByABId: (args: { ''a b'': Value; id: Value }): string[] => labels(`x:${text(args[''a b''])}:${text(args.id)}`, ''x:''),', 'names in other places do not share');
