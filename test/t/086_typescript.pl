@@ -68,7 +68,7 @@ sub module
 		write_file("crypto.d.ts", "declare module 'node:crypto' { export function createHash(name: string): { update(text: string, encoding: string): { digest(encoding: string): string } }; }\n");
 		write_file("$name.mts", $text);
 		is(system("cd $dir && tsc --strict --noUnusedLocals --noUnusedParameters --noUncheckedIndexedAccess --exactOptionalPropertyTypes "
-			  . "--types '' --target es2022 --module nodenext --moduleResolution nodenext crypto.d.ts $name.mts"), 0, "$name: strict TypeScript");
+			  . "--typeRoots . --target es2022 --module nodenext --moduleResolution nodenext crypto.d.ts $name.mts"), 0, "$name: strict TypeScript");
 		return "$dir/$name.mjs";
 	}
 	if ($version >= 22.06)
