@@ -245,7 +245,9 @@ BEGIN
   ELSIF stat.worker_state NOT IN ('running', 'starting') THEN
     severity := CASE wanted WHEN 'worker' THEN 'critical' ELSE 'warning' END;
     finding := format('the worker is down: %s', concat_ws(': ', stat.worker_state, stat.last_error));
-    remedy := CASE stat.worker_state
+    -- the launcher, too, takes one of them, and without it there is no worker
+    remedy := CASE CASE WHEN stat.worker_state = 'none' AND NOT EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.backend_type = 'clinicache launcher')
+                        THEN 'no free background worker' ELSE stat.worker_state END
                 WHEN 'no free background worker'
                 THEN format('ALTER SYSTEM SET max_worker_processes = %s; and restart', current_setting('max_worker_processes')::int + 4)
                 WHEN 'blocked' THEN 'Nothing, if it passes: DROP DATABASE or the like stopped the worker. Else restart the server'

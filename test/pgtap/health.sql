@@ -1,5 +1,5 @@
 -- health(): each finding that can be made in a transaction, its remedy, and that nothing is found once it is remedied.
--- Old transactions, a log near its limit, a standby and pg_cron: test/t/085_health.pl.
+-- Old transactions, a log near its limit, a standby and pg_cron: test/t/085_health_worker.pl.
 BEGIN;
 SET LOCAL client_min_messages = warning;
 SELECT plan(46);

@@ -76,7 +76,7 @@ is(found('session_replication_role'), '', 'reset');
 
 # The log.
 set("clinicache.log_max_size = '1MB'");
-sql("SELECT clinicache.invalidate(ARRAY(SELECT repeat(md5(i::text), 6) || i FROM generate_series(1, 8000) AS i))");
+sql("SELECT clinicache.invalidate(ARRAY(SELECT md5(i::text) || md5('a' || i) || md5('b' || i) || md5('c' || i) FROM generate_series(1, 10000) AS i))");
 like(found('clinicache.invalidation_log'), qr/^warning: the log is (?:near|larger than) clinicache.log_max_size/, 'a log near its limit');
 set("clinicache.log_max_size = '1GB'");
 is(found('clinicache.invalidation_log'), '', 'a higher limit');
@@ -143,8 +143,13 @@ ok(found_within('worker', qr/^$/), 'with a worker: nothing');
 is(found('maintain()'), '', 'nor of upkeep');
 set('max_worker_processes = 1');
 $node->restart;
-ok(found_within('worker', qr/^warning: the worker is down: no free background worker/), 'no free background worker');
+like(found('worker'), qr/^warning: the worker is down: none/, 'not even a launcher');
 like(remedy('worker'), qr/^ALTER SYSTEM SET max_worker_processes = 5; and restart/, 'its remedy');
+# PostgreSQL's own and the launcher
+set('max_worker_processes = 2');
+$node->restart;
+ok(found_within('worker', qr/^warning: the worker is down: no free background worker/), 'no free background worker');
+like(remedy('worker'), qr/^ALTER SYSTEM SET max_worker_processes = 6; and restart/, 'its remedy');
 set("clinicache.delivery = 'worker'");
 like(found('worker'), qr/^critical: the worker is down/, 'where one is demanded');
 set("clinicache.delivery = 'auto'");
