@@ -108,9 +108,12 @@ BEGIN
     CROSS JOIN LATERAL (
       SELECT a.attname FROM pg_attribute AS a
       WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-        AND (a.attname = ANY (names) AND clinicache._refused_by(c.oid::regclass, a.attname::text, 'clinic') IS NULL
-             OR EXISTS (SELECT FROM pg_constraint AS f
-                        WHERE f.conrelid = c.oid AND f.contype = 'f' AND f.conkey = ARRAY[a.attnum] AND f.confrelid = ANY (clinics)))
+        -- the slow question is asked of columns with a foreign key only: nothing refuses others
+        AND CASE WHEN EXISTS (SELECT FROM pg_constraint AS f WHERE f.conrelid = c.oid AND f.contype = 'f' AND f.conkey = ARRAY[a.attnum])
+                 THEN EXISTS (SELECT FROM pg_constraint AS f
+                              WHERE f.conrelid = c.oid AND f.contype = 'f' AND f.conkey = ARRAY[a.attnum] AND f.confrelid = ANY (clinics))
+                      OR a.attname = ANY (names) AND clinicache._refused_by(c.oid::regclass, a.attname::text, 'clinic') IS NULL
+                 ELSE a.attname = ANY (names) END
       ORDER BY array_position(names, a.attname::text), a.attnum LIMIT 1) AS k
     WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND NOT c.relispartition AND c.oid >= 16384
       AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', 'clinicache') AND c.relname <> '_prisma_migrations'
