@@ -471,8 +471,9 @@ END
 $$;
 COMMENT ON FUNCTION clinicache._health_all() IS 'Internal: findings of all checks; one that fails is a finding';
 
+-- compiling the many small queries would take longer than running them
 CREATE FUNCTION clinicache.health() RETURNS TABLE (severity text, finding text, object text, remedy text)
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
   SELECT h.severity, h.finding, h.object, h.remedy
   FROM clinicache._health_all() WITH ORDINALITY AS h(severity, finding, object, remedy, n)

@@ -246,7 +246,7 @@ $$;
 COMMENT ON FUNCTION clinicache._ts_lifetimes() IS 'Internal: profiles as members of a TypeScript object';
 
 CREATE FUNCTION clinicache.typescript() RETURNS text
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 DECLARE
   newline  text := chr(10);

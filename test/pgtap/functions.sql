@@ -116,7 +116,8 @@ SELECT is((SELECT array_agg(DISTINCT m[1]) FROM ours, regexp_matches(prosrc, '([
 SELECT set_eq($$ SELECT signature, unnest(proconfig) FROM ours WHERE proconfig IS NOT NULL EXCEPT
                  SELECT signature, 'search_path=pg_catalog, pg_temp' FROM ours $$,
               $$ VALUES ('clinicache.track(regclass,text,jsonb,jsonb)', 'citus.enable_unsafe_triggers=on'),
-                        ('clinicache.track(regclass,jsonb)', 'citus.enable_unsafe_triggers=on') $$, 'no other settings, but track()''s for Citus');
+                        ('clinicache.track(regclass,jsonb)', 'citus.enable_unsafe_triggers=on'),
+                        ('clinicache.health()', 'jit=off'), ('clinicache.typescript()', 'jit=off') $$, 'no other settings, but track()''s for Citus, and no compiling for catalogs');
 
 -- Volatility: what reads tables is not IMMUTABLE, what changes or locks something is VOLATILE.
 SELECT is_empty($$ SELECT signature FROM ours WHERE provolatile = 'i' AND language <> 'c' AND prosrc ~* '\mclinicache\.[a-z]+\M(?!\()|\mpg_(class|attribute|trigger|proc|type)\M' $$,
