@@ -127,6 +127,21 @@ cc_catalog_owner(void)
 	return owner;
 }
 
+/* Owner of a table; InvalidOid if there is none. */
+Oid
+cc_catalog_owner_of(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid			owner = InvalidOid;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+		ReleaseSysCache(tuple);
+	}
+	return owner;
+}
+
 /*
  * Copy the OIDs of the log's CC_LOG_SLOTS tables.  False: the extension is
  * gone, perhaps dropped by this very transaction.  ERROR if it is here and its
@@ -180,17 +195,12 @@ copy_text(HeapTuple tuple, TupleDesc desc, int attnum, char *target, Size size)
 						   target, size);
 }
 
-/*
- * Read who we are: the newest row of clinicache.identity in a latest snapshot.
- * AccessShareLock, released.
- */
-void
-cc_catalog_identity(Identity *identity)
+/* Read the newest committed row of clinicache.identity; false: there is none. */
+static bool
+read_identity(Relation rel, Identity *identity)
 {
-	Relation	rel = table_open(cc_catalog_relid(CC_TABLE_IDENTITY), AccessShareLock);
 	TupleDesc	desc = RelationGetDescr(rel);
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, SnapshotSelf, 0, NULL);
 	TimestampTz newest = DT_NOBEGIN;
 	HeapTuple	tuple;
 
@@ -208,9 +218,24 @@ cc_catalog_identity(Identity *identity)
 		copy_text(tuple, desc, Anum_identity_secret, identity->secret, CC_SECRET_SIZE);
 	}
 	systable_endscan(scan);
-	UnregisterSnapshot(snapshot);
+	return identity->epoch[0] != '\0';
+}
+
+/*
+ * Read who we are, by now: no snapshot is needed, which could not be taken in a
+ * parallel query.  AccessShareLock, released.
+ */
+void
+cc_catalog_identity(Identity *identity)
+{
+	Relation	rel = table_open(cc_catalog_relid(CC_TABLE_IDENTITY), AccessShareLock);
+	bool		found = read_identity(rel, identity);
+
+	/* should a new epoch be committed while we look, both rows may escape us */
+	for (int i = 0; !found && i < 3; i++)
+		found = read_identity(rel, identity);
 	table_close(rel, AccessShareLock);
-	if (identity->epoch[0] == '\0')
+	if (!found)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("table \"%s.%s\" is empty", CC_SCHEMA, CC_TABLE_IDENTITY),

@@ -31,6 +31,7 @@ typedef struct Identity
 extern void cc_catalog_init(void);
 extern Oid	cc_catalog_relid(const char *table);
 extern Oid	cc_catalog_owner(void);
+extern Oid	cc_catalog_owner_of(Oid relid);
 extern bool cc_catalog_is_function(Oid function, const char *name);
 extern bool cc_catalog_slots(Oid *tables);
 extern void cc_catalog_forget_slots(void);

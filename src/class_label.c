@@ -121,13 +121,12 @@ load_row(HeapTuple tuple, TupleDesc desc)
 	}
 }
 
-/* Load clinicache.class, with a latest snapshot, under AccessShareLock. */
+/* Load clinicache.class, what is committed by now, under AccessShareLock. */
 static void
 load_labels(void)
 {
 	uint64		before = invalidations;
 	Relation	rel;
-	Snapshot	snapshot;
 	SysScanDesc scan;
 	HeapTuple	tuple;
 	MemoryContext old;
@@ -140,14 +139,12 @@ load_labels(void)
 	MemoryContextReset(label_context);
 	class_relid = cc_catalog_relid(CC_TABLE_CLASS);
 	rel = table_open(class_relid, AccessShareLock);
-	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
+	scan = systable_beginscan(rel, InvalidOid, false, SnapshotSelf, 0, NULL);
 	old = MemoryContextSwitchTo(label_context);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 		load_row(tuple, RelationGetDescr(rel));
 	MemoryContextSwitchTo(old);
 	systable_endscan(scan);
-	UnregisterSnapshot(snapshot);
 	table_close(rel, AccessShareLock);
 	loaded = before;
 }

@@ -17,7 +17,6 @@
 #include "catalog/pg_proc.h"
 #include "commands/tablecmds.h"
 #include "miscadmin.h"
-#include "storage/lock.h"
 #include "utils/acl.h"
 
 #if PG_VERSION_NUM < 150000
@@ -43,20 +42,6 @@
 #define cc_class_ownercheck(relid, role) object_ownercheck(RelationRelationId, (relid), (role))
 #else
 #define cc_class_ownercheck(relid, role) pg_class_ownercheck((relid), (role))
-#endif
-
-/* 17 takes a relation's OID */
-#if PG_VERSION_NUM >= 170000
-#define cc_locked_by_me(relid, mode) CheckRelationOidLockedByMe((relid), (mode), false)
-#else
-static inline bool
-cc_locked_by_me(Oid relid, LOCKMODE mode)
-{
-	LOCKTAG		tag;
-
-	SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
-	return LockHeldByMe(&tag, mode);
-}
 #endif
 
 /* 17 added transaction_timeout */

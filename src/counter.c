@@ -110,9 +110,9 @@ is_deleted(Tracker *tracker, const Datum *values, const bool *nulls)
 	return false;
 }
 
-/* The row's value as text in text_scratch, shortened; false: null. */
+/* The row's value as text in text_scratch; false: null. */
 static bool
-make_text(Tracker *tracker, const ValueRef *ref, const Datum *values, const bool *nulls)
+make_whole_text(Tracker *tracker, const ValueRef *ref, const Datum *values, const bool *nulls)
 {
 	SourceColumn *source;
 	Datum		value;
@@ -127,6 +127,15 @@ make_text(Tracker *tracker, const ValueRef *ref, const Datum *values, const bool
 			return false;
 		cc_value_append(&text_scratch, &source->type, value);
 	}
+	return true;
+}
+
+/* The same, shortened to what fits a cell's name. */
+static bool
+make_text(Tracker *tracker, const ValueRef *ref, const Datum *values, const bool *nulls)
+{
+	if (!make_whole_text(tracker, ref, values, nulls))
+		return false;
 	cc_cell_shorten(&text_scratch);
 	return true;
 }
@@ -145,7 +154,7 @@ find_zone(Tracker *tracker, CounterRule *rule, const Datum *values, const bool *
 {
 	TenantZone *zone = NULL;
 
-	if (tracker->tenant && make_text(tracker, tracker->tenant, values, nulls))
+	if (tracker->tenant && make_whole_text(tracker, tracker->tenant, values, nulls))
 		zone = cc_tenant_own_zone(text_scratch.data, text_scratch.len);
 	return zone ? zone : &rule->zone;
 }
@@ -336,4 +345,27 @@ cc_contribution_expand(const PackedCell *packed, CellVisit visit, void *arg)
 		if (name.key != NULL)
 			visit(&name, packed->n, packed->sum, arg);
 	}
+}
+
+/* The same for each contribution of a change record. */
+void
+cc_deltas_expand(bytea *deltas, CellVisit visit, void *arg)
+{
+	CellReader	reader = cc_cells_reader(deltas);
+	PackedCell	packed;
+
+	while (cc_unpack_cell(&reader, &packed))
+		cc_contribution_expand(&packed, visit, arg);
+}
+
+/* Call "visit" for a cell of a batch, whose name is a cell's own. */
+void
+cc_cell_expand(const PackedCell *packed, CellVisit visit, void *arg)
+{
+	int			prefix_len = cc_cell_prefix_len(packed->name);
+	CellName	name;
+
+	cc_cell_read_prefix(packed->name, &name);
+	cc_cell_read_suffix(packed->name + prefix_len, packed->len - prefix_len, &name);
+	visit(&name, packed->n, packed->sum, arg);
 }

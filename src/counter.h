@@ -31,5 +31,7 @@ extern void cc_counter_change(Tracker *tracker, const Datum *old_values, const b
 extern void cc_counter_distrust(const List *ids);
 extern int32 cc_contribution_counter(const char *name);
 extern void cc_contribution_expand(const PackedCell *packed, CellVisit visit, void *arg);
+extern void cc_deltas_expand(bytea *deltas, CellVisit visit, void *arg);
+extern void cc_cell_expand(const PackedCell *packed, CellVisit visit, void *arg);
 
 #endif							/* CLINICACHE_COUNTER_H */

@@ -168,22 +168,13 @@ add_packed(const PackedCell *packed, void *arg)
 static void
 add_record(bytea *deltas, void *arg)
 {
-	CellReader	reader = cc_cells_reader(deltas);
-	PackedCell	packed;
-
-	while (cc_unpack_cell(&reader, &packed))
-		cc_contribution_expand(&packed, add_delta, arg);
+	cc_deltas_expand(deltas, add_delta, arg);
 }
 
 static void
 add_batched(const PackedCell *packed, void *arg)
 {
-	int			prefix_len = cc_cell_prefix_len(packed->name);
-	CellName	name;
-
-	cc_cell_read_prefix(packed->name, &name);
-	cc_cell_read_suffix(packed->name + prefix_len, packed->len - prefix_len, &name);
-	add_delta(&name, packed->n, packed->sum, arg);
+	cc_cell_expand(packed, add_delta, arg);
 }
 
 /*

@@ -21,7 +21,6 @@
 #include "access/tableam.h"
 #include "catalog.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_inherits.h"
 #include "catalog/pg_trigger.h"
 #include "counter_store.h"
 #include "executor/tuptable.h"
@@ -159,8 +158,10 @@ load_known(void)
 		bool		isnull;
 		Datum		args;
 
+		/* anybody can name our function in CREATE TRIGGER: only who may track counts */
 		if (form->tgnargs != 1 || OidIsValid(form->tgparentid) ||
-			!cc_catalog_is_function(form->tgfoid, "row_change"))
+			!cc_catalog_is_function(form->tgfoid, "row_change") ||
+			!cc_tracker_trusts(cc_catalog_owner_of(form->tgrelid)))
 			continue;
 		args = heap_getattr(tuple, Anum_pg_trigger_tgargs, RelationGetDescr(rel), &isnull);
 		note_counters(form->tgrelid,
@@ -170,6 +171,24 @@ load_known(void)
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	known_at = before;
+}
+
+/* Does a table count for another one, which is configured for the counter too? */
+static bool
+counts_for_parent(Oid relid, const char *counter)
+{
+	List	   *ancestors = cc_sources_ancestors(relid);
+	ListCell   *cell;
+
+	foreach(cell, known)
+	{
+		Unregistered *entry = lfirst(cell);
+
+		if (entry->relid != relid && strcmp(entry->counter, counter) == 0 &&
+			list_member_oid(ancestors, entry->relid))
+			return true;
+	}
+	return false;
 }
 
 /*
@@ -191,7 +210,7 @@ cc_scan_unregistered(const char *counter)
 		Relation	rel;
 		Tracker    *tracker;
 
-		if (strcmp(entry->counter, counter) != 0)
+		if (strcmp(entry->counter, counter) != 0 || counts_for_parent(entry->relid, counter))
 			continue;
 		rel = table_open(entry->relid, AccessShareLock);
 		tracker = cc_config_compile(rel, cc_scan_config(entry->relid), CurrentMemoryContext);
@@ -272,7 +291,7 @@ scan_one(TableScan *scan, Relation rel, Jsonb *config, Snapshot snapshot)
 static int64
 run(TableScan *scan, Oid relid, Jsonb *config, Snapshot snapshot)
 {
-	List	   *relids = find_all_inheritors(relid, AccessShareLock, NULL);
+	List	   *relids = cc_sources_lock_table(relid, AccessShareLock);
 	ListCell   *cell;
 
 	scan->row_context = AllocSetContextCreate(CurrentMemoryContext, "clinicache scan row",
@@ -292,8 +311,9 @@ run(TableScan *scan, Oid relid, Jsonb *config, Snapshot snapshot)
 
 /*
  * Call "visit" for each cell that a row of the table belongs to, for the counters
- * of these sources.  AccessShareLock on the table and those below, kept.  Returns
- * how many rows there were.
+ * of these sources, on days of the time zones that the snapshot shows.
+ * AccessShareLock on the table and those below, kept.  Returns how many rows there
+ * were.
  */
 int64
 cc_scan_table(Oid relid, Jsonb *config, List *sources, Snapshot snapshot, CellVisit visit,
@@ -301,7 +321,17 @@ cc_scan_table(Oid relid, Jsonb *config, List *sources, Snapshot snapshot, CellVi
 {
 	TableScan	scan = {.sources = sources,.visit = visit,.arg = arg};
 
-	return run(&scan, relid, config, snapshot);
+	cc_tenant_zones_at(snapshot);
+	PG_TRY();
+	{
+		(void) run(&scan, relid, config, snapshot);
+	}
+	PG_FINALLY();
+	{
+		cc_tenant_zones_at(NULL);
+	}
+	PG_END_TRY();
+	return scan.rows;
 }
 
 /* cells of the first count */

@@ -29,6 +29,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
+#include "commands/trigger.h"
 #include "compat.h"
 #include "counter.h"
 #include "counter_scan.h"
@@ -161,9 +162,51 @@ cc_sources_of(List *sources, Oid relid)
 	return result;
 }
 
+/*
+ * Lock a table with its partitions and inheritance children, which is what
+ * find_all_inheritors() leaves to do: it locks those below only.  Returns them all.
+ */
+List *
+cc_sources_lock_table(Oid relid, LOCKMODE lockmode)
+{
+	LockRelationOid(relid, lockmode);
+	return find_all_inheritors(relid, lockmode, NULL);
+}
+
+/*
+ * Lock all counted tables, and return their sources as they are from then on.
+ * Whoever had the lock before may have counted a table anew, or tracked another.
+ */
+List *
+cc_sources_lock_all(LOCKMODE lockmode)
+{
+	List	   *locked = NIL;
+
+	for (;;)
+	{
+		Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+		List	   *sources = cc_sources_load(snapshot);
+		int			before = list_length(locked);
+		ListCell   *cell;
+
+		UnregisterSnapshot(snapshot);
+		foreach(cell, sources)
+		{
+			Oid			relid = ((CounterSource *) lfirst(cell))->relid;
+
+			if (list_member_oid(locked, relid))
+				continue;
+			(void) cc_sources_lock_table(relid, lockmode);
+			locked = lappend_oid(locked, relid);
+		}
+		if (list_length(locked) == before)
+			return sources;
+	}
+}
+
 /* The table and whatever it is a partition or an inheritance child of. */
-static List *
-with_ancestors(Oid relid)
+List *
+cc_sources_ancestors(Oid relid)
 {
 	List	   *relids = list_make1_oid(relid);
 	Relation	inherits = table_open(InheritsRelationId, AccessShareLock);
@@ -205,7 +248,7 @@ sources_for(Oid relid)
 	UnregisterSnapshot(snapshot);
 	if (sources == NIL)
 		return NIL;
-	foreach(cell, with_ancestors(relid))
+	foreach(cell, cc_sources_ancestors(relid))
 	{
 		result = cc_sources_of(sources, lfirst_oid(cell));
 		if (result != NIL)
@@ -342,10 +385,38 @@ insert_source(CounterSource *source)
 	source->id = cc_catalog_insert_numbered(CC_TABLE_SOURCE, Natts_source, values, nulls);
 }
 
+/* the counted table that was emptied last, and by which command */
+static struct
+{
+	TransactionId xid;
+	SubTransactionId subid;
+	CommandId	command;
+	Oid			relid;
+} emptied;
+
+static void
+note_emptied(Oid relid)
+{
+	emptied.xid = GetTopTransactionId();
+	emptied.subid = GetCurrentSubTransactionId();
+	emptied.command = GetCurrentCommandId(false);
+	emptied.relid = relid;
+}
+
+/* Was it by the command that is being executed?  Whatever wrote in between is another. */
+static bool
+just_emptied(Oid relid)
+{
+	return emptied.relid == relid && emptied.xid == GetTopTransactionIdIfAny() &&
+		emptied.subid == GetCurrentSubTransactionId() &&
+		emptied.command == GetCurrentCommandId(false);
+}
+
 /*
  * A counted table was emptied, by this transaction, which holds AccessExclusiveLock
- * on it: new sources, which begin with nothing.  If only a partition was, there is
- * no telling what its rows had contributed.
+ * on it: new sources, which begin with what there is now.  Mostly nothing; but
+ * TRUNCATE ONLY leaves inheritance children, and another trigger may have inserted
+ * rows.  If only a partition was, there is no telling what its rows had contributed.
  */
 void
 cc_sources_truncated(Relation rel)
@@ -361,7 +432,7 @@ cc_sources_truncated(Relation rel)
 		Oid			root = ((CounterSource *) linitial(sources))->relid;
 
 		/* with the root itself: that had its turn */
-		if (cc_locked_by_me(root, AccessExclusiveLock))
+		if (just_emptied(root))
 			return;
 		foreach(cell, sources)
 			cc_sources_distrust(((CounterSource *) lfirst(cell))->id, "a partition was truncated");
@@ -372,11 +443,14 @@ cc_sources_truncated(Relation rel)
 						 quote_literal_cstr(((CounterSource *) linitial(sources))->counter))));
 		return;
 	}
+	(void) cc_sources_lock_table(relid, ShareRowExclusiveLock);
 	delete_sources(relid);
 	foreach(cell, sources)
 		insert_source(lfirst(cell));
-	CommandCounterIncrement();
 	invalidate_trackers(relid);
+	CommandCounterIncrement();
+	(void) cc_scan_initial(relid, cc_scan_config(relid), sources);
+	note_emptied(relid);
 }
 
 /* Delete rows of one of the two tables that are of no use; which ones, "useless" tells. */
@@ -437,6 +511,35 @@ clinicache_maintain_counters(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/*
+ * Changes of the table by the statement that calls us have not been through the
+ * trigger yet: they would be counted twice.  An inheritance child counts for the
+ * parent that was tracked, and can not be counted for itself besides.
+ */
+static void
+check_countable(Oid relid, List *relids)
+{
+	List	   *sources;
+	ListCell   *cell;
+
+	foreach(cell, relids)
+		if (AfterTriggerPendingOnRel(lfirst_oid(cell)))
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_IN_USE),
+					 errmsg("table \"%s\" can not be counted while this statement changes it",
+							get_rel_name(lfirst_oid(cell))),
+					 errhint("Do it in a statement of its own.")));
+	sources = sources_for(relid);
+	if (sources == NIL || ((CounterSource *) linitial(sources))->relid == relid)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("table \"%s\" is a child of \"%s\", whose counters count it",
+					get_rel_name(relid),
+					get_rel_name(((CounterSource *) linitial(sources))->relid)),
+			 errhint("Track the parent only, or untrack it first.")));
+}
+
 static void
 check_ownership(Oid relid)
 {
@@ -480,13 +583,20 @@ clinicache_count_rows(PG_FUNCTION_ARGS)
 	Jsonb	   *config = PG_GETARG_JSONB_P(1);
 	Relation	rel;
 	Tracker    *tracker;
+	List	   *relids;
 	List	   *sources = NIL;
-	bool		had;
+	ListCell   *cell;
+	bool		had = false;
 	int64		rows = 0;
 
 	check_ownership(relid);
-	(void) find_all_inheritors(relid, ShareRowExclusiveLock, NULL);
-	had = delete_sources(relid);
+	relids = cc_sources_lock_table(relid, ShareRowExclusiveLock);
+	check_countable(relid, relids);
+	/* children that were tracked before for themselves too */
+	foreach(cell, relids)
+		had |= delete_sources(lfirst_oid(cell));
+	/* whoever is changing time zones waits for counted tables (rezone), but can not know this one */
+	LockRelationOid(cc_catalog_relid(CC_TABLE_TENANT), had ? AccessShareLock : ShareLock);
 	rel = table_open(relid, NoLock);
 	tracker = cc_config_compile(rel, config, CurrentMemoryContext);
 	for (int i = 0; i < tracker->ncounters; i++)
@@ -515,7 +625,7 @@ clinicache_forget_counters(PG_FUNCTION_ARGS)
 	Oid			relid = PG_GETARG_OID(0);
 
 	check_ownership(relid);
-	(void) find_all_inheritors(relid, ShareRowExclusiveLock, NULL);
+	(void) cc_sources_lock_table(relid, ShareRowExclusiveLock);
 	if (delete_sources(relid))
 		invalidate_trackers(relid);
 	PG_RETURN_VOID();

@@ -11,6 +11,7 @@
 #include "clinicache.h"
 
 #include "nodes/pg_list.h"
+#include "storage/lockdefs.h"
 #include "tracker.h"
 #include "utils/snapshot.h"
 
@@ -29,8 +30,11 @@ typedef struct CounterSource
 
 extern List *cc_sources_load(Snapshot snapshot);
 extern CounterSource *cc_source_find(List *sources, int32 id);
+extern List *cc_sources_lock_table(Oid relid, LOCKMODE lockmode);
+extern List *cc_sources_lock_all(LOCKMODE lockmode);
 extern List *cc_sources_of(List *sources, Oid relid);
 extern CounterSource *cc_source_make(const Tracker *tracker, const CounterRule *rule);
+extern List *cc_sources_ancestors(Oid relid);
 extern void cc_sources_apply(Tracker *tracker, const List *sources);
 extern void cc_sources_assign(Tracker *tracker, Oid relid);
 extern void cc_sources_distrust(int32 id, const char *reason);

@@ -121,9 +121,14 @@ class_is_wanted(const Asked *asked, const CellName *name)
 		if (isnull || name->class == NULL)
 			wanted = isnull && name->class == NULL;
 		else
-			wanted = cc_labels_equal(name->class, name->class_len,
-									 VARDATA_ANY(DatumGetTextPP(value)),
-									 VARSIZE_ANY_EXHDR(DatumGetTextPP(value)));
+		{
+			StringInfoData label;
+
+			initStringInfo(&label);
+			appendStringInfoString(&label, TextDatumGetCString(value));
+			cc_cell_shorten(&label);	/* as the row's was */
+			wanted = cc_labels_equal(name->class, name->class_len, label.data, label.len);
+		}
 	}
 	array_free_iterator(iterator);
 	return wanted;

@@ -62,6 +62,7 @@ void
 cc_store_begin(CellStore *store, Snapshot snapshot, LOCKMODE lockmode)
 {
 	store->lockmode = lockmode;
+	store->context = CurrentMemoryContext;
 	store->rel = table_open(cc_catalog_relid(CC_TABLE_CELL), lockmode);
 	cc_catalog_check_columns(store->rel, Natts_cell);
 	store->index = cc_catalog_open_index(store->rel, CELL_KEYS, AccessShareLock);
@@ -97,6 +98,23 @@ init_keys(ScanKey keys, const StoreKey *key, text *key_text, StrategyNumber peri
 }
 
 /*
+ * Have the first row for these keys in the store's slot; false: there is none.  A
+ * btree scan allocates when it first finds something dead, and keeps that to its
+ * end: the caller's context may be gone by then.
+ */
+static bool
+find_first(CellStore *store, IndexScanDesc scan, ScanKey keys, ScanDirection direction)
+{
+	MemoryContext old = MemoryContextSwitchTo(store->context);
+	bool		found;
+
+	index_rescan(scan, keys, MAX_KEYS, NULL, 0);
+	found = index_getnext_slot(scan, direction, store->slot);
+	MemoryContextSwitchTo(old);
+	return found;
+}
+
+/*
  * The packed cells of a key and period as the snapshot shows them, in
  * CurrentMemoryContext; NULL: none.  "tid", if given, is set to the row's place.
  */
@@ -104,12 +122,11 @@ bytea *
 cc_store_find(CellStore *store, const StoreKey *key, ItemPointer tid)
 {
 	text	   *key_text = cstring_to_text_with_len(key->key, key->key_len);
-	ScanKeyData keys[4];
+	ScanKeyData keys[MAX_KEYS];
 	bytea	   *cells = NULL;
 
 	init_keys(keys, key, key_text, BTEqualStrategyNumber);
-	index_rescan(store->newest, keys, 4, NULL, 0);
-	if (index_getnext_slot(store->newest, BackwardScanDirection, store->slot))
+	if (find_first(store, store->newest, keys, BackwardScanDirection))
 	{
 		bool		isnull;
 		Datum		value = slot_getattr(store->slot, Anum_cell_cells, &isnull);
@@ -131,15 +148,19 @@ bool
 cc_store_next_period(CellStore *store, StoreKey *key)
 {
 	text	   *key_text = cstring_to_text_with_len(key->key, key->key_len);
-	ScanKeyData keys[4];
+	ScanKeyData keys[MAX_KEYS];
 	bool		found;
 	bool		isnull;
 
 	if (store->any == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(store->context);
+
 		store->any = cc_index_beginscan(store->rel, store->index, SnapshotAny, MAX_KEYS);
+		MemoryContextSwitchTo(old);
+	}
 	init_keys(keys, key, key_text, BTGreaterStrategyNumber);
-	index_rescan(store->any, keys, 4, NULL, 0);
-	found = index_getnext_slot(store->any, ForwardScanDirection, store->slot);
+	found = find_first(store, store->any, keys, ForwardScanDirection);
 	if (found)
 		key->period = DatumGetDateADT(slot_getattr(store->slot, Anum_cell_period, &isnull));
 	ExecClearTuple(store->slot);

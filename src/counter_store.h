@@ -46,6 +46,7 @@ typedef struct CellStore
 	IndexScanDesc newest;		/* by the caller's snapshot */
 	IndexScanDesc any;			/* by none; made when it is needed */
 	LOCKMODE	lockmode;
+	MemoryContext context;		/* where scans live */
 } CellStore;
 
 extern void cc_store_begin(CellStore *store, Snapshot snapshot, LOCKMODE lockmode);

@@ -20,6 +20,7 @@
 
 #include "access/xact.h"
 #include "catalog.h"
+#include "compat.h"
 #include "utils/memutils.h"
 
 /* beyond that the rest is not kept, and read each time */

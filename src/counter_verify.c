@@ -96,22 +96,13 @@ add_packed(const PackedCell *packed, void *arg)
 static void
 add_record(bytea *deltas, void *arg)
 {
-	CellReader	reader = cc_cells_reader(deltas);
-	PackedCell	packed;
-
-	while (cc_unpack_cell(&reader, &packed))
-		cc_contribution_expand(&packed, add_with_all, arg);
+	cc_deltas_expand(deltas, add_with_all, arg);
 }
 
 static void
 add_batched(const PackedCell *packed, void *arg)
 {
-	int			prefix_len = cc_cell_prefix_len(packed->name);
-	CellName	name;
-
-	cc_cell_read_prefix(packed->name, &name);
-	cc_cell_read_suffix(packed->name + prefix_len, packed->len - prefix_len, &name);
-	add_with_all(&name, packed->n, packed->sum, arg);
+	cc_cell_expand(packed, add_with_all, arg);
 }
 
 static void
@@ -232,7 +223,7 @@ clinicache_verify(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	foreach(cell, sources)
-		(void) find_all_inheritors(((CounterSource *) lfirst(cell))->relid, AccessShareLock, NULL);
+		(void) cc_sources_lock_table(((CounterSource *) lfirst(cell))->relid, AccessShareLock);
 	snapshot = RegisterSnapshot(IsolationUsesXactSnapshot() ? GetActiveSnapshot() :
 								GetLatestSnapshot());
 	foreach(cell, cc_sources_load(snapshot))

@@ -16,7 +16,6 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "counter.h"
 #include "counter_scan.h"
@@ -143,7 +142,7 @@ static void
 rezone_source(Rezoning *rezoning, Oid relid, List *sources)
 {
 	Jsonb	   *config = cc_scan_config(relid);
-	List	   *relids = find_all_inheritors(relid, ShareRowExclusiveLock, NULL);
+	List	   *relids = cc_sources_lock_table(relid, ShareRowExclusiveLock);
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	ListCell   *cell;
 
@@ -189,14 +188,12 @@ zones(char **names, int count)
 Datum
 clinicache_rezone(PG_FUNCTION_ARGS)
 {
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	List	   *sources = cc_sources_load(snapshot);
+	List	   *sources = cc_sources_lock_all(ShareRowExclusiveLock);
 	List	   *done = NIL;
 	Rezoning	rezoning;
 	int			count;
 	ListCell   *cell;
 
-	UnregisterSnapshot(snapshot);
 	rezoning.tenants = text_array(PG_GETARG_ARRAYTYPE_P(0), &rezoning.count);
 	rezoning.before = zones(text_array(PG_GETARG_ARRAYTYPE_P(1), &count), rezoning.count);
 	rezoning.after = zones(text_array(PG_GETARG_ARRAYTYPE_P(2), &count), rezoning.count);

@@ -14,7 +14,9 @@
  * sets, in a callback where nothing may fail; the next addition merges them.
  *
  * A level that grows too large is written to the log early, within its
- * subtransaction, by flush.c.
+ * subtransaction, by flush.c.  So are two that a release would make too large
+ * together: within the subtransaction that is released, whose records have the fate
+ * of its parent's from then on.
  *
  * Memory: everything is under TopTransactionContext and forgotten at the
  * transaction's end.
@@ -26,6 +28,7 @@
 #include "deltas.h"
 
 #include "access/xact.h"
+#include "compat.h"
 #include "flush.h"
 #include "utils/memutils.h"
 
@@ -63,6 +66,7 @@ typedef struct DeltaLevel
 	int			nest;			/* transaction nesting level, 1 at the top */
 	struct DeltaLevel *parent;
 	DeltaChunk *chunks;			/* its own is the first */
+	bool		written;		/* all of it, within the innermost, which is being released */
 } DeltaLevel;
 
 static DeltaLevel *innermost = NULL;
@@ -174,9 +178,15 @@ add_buffered(const char *name, int len, int64 n, Numeric sum, int nest)
 		delta = &buffer.deltas[i];
 		if (delta->len == len && memcmp(buffer.text + delta->at, name, len) == 0)
 		{
-			delta->sum = sum ? cc_sum_add(sum, delta->sum) : delta->sum;
-			if (delta->sum == sum && sum)
-				delta->sum = memcpy(palloc(VARSIZE(sum)), sum, VARSIZE(sum));
+			if (sum)
+			{
+				Numeric		before = delta->sum;
+
+				delta->sum = before ? cc_sum_add(sum, before) :
+					memcpy(palloc(VARSIZE(sum)), sum, VARSIZE(sum));
+				if (before)
+					pfree(before);
+			}
 			delta->n += n;
 			MemoryContextSwitchTo(old);
 			return true;
@@ -308,6 +318,44 @@ cc_deltas_write_level(DeltasWrite write, void *arg)
 	cc_cells_reset(innermost->chunks->set);
 }
 
+static Size
+level_bytes(const DeltaLevel *level)
+{
+	Size		bytes = 0;
+
+	for (DeltaChunk *chunk = level->chunks; chunk; chunk = chunk->next)
+		bytes += cc_cells_bytes(chunk->set);
+	return bytes;
+}
+
+/* Is it too much for one level what the release of subtransaction "nest" would join? */
+bool
+cc_deltas_release_is_large(int nest)
+{
+	return innermost && innermost->nest == nest && innermost->parent &&
+		innermost->parent->nest == nest - 1 &&
+		level_bytes(innermost) + level_bytes(innermost->parent) > SPILL_BYTES;
+}
+
+/* Write both, within the subtransaction that is being released; see cc_deltas_subcommit. */
+void
+cc_deltas_write_released(DeltasWrite write, void *arg)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	begin_packing(&buf);
+	for (DeltaLevel *level = innermost->parent;; level = innermost)
+	{
+		for (DeltaChunk *chunk = level->chunks; chunk; chunk = chunk->next)
+			write_set(chunk->set, &buf, write, arg);
+		if (level == innermost)
+			break;
+	}
+	write_packed(&buf, write, arg);
+	innermost->written = innermost->parent->written = true;
+}
+
 /* Call "visit" for each. */
 void
 cc_deltas_visit(void (*visit) (const PackedCell *packed, void *arg), void *arg)
@@ -344,6 +392,23 @@ cc_deltas_clear(void)
 	mixed = false;
 }
 
+/* Leave the innermost level, with all that it holds. */
+static void
+drop_innermost(void)
+{
+	DeltaLevel *level = innermost;
+	DeltaChunk *next;
+
+	for (DeltaChunk *chunk = level->chunks; chunk; chunk = next)
+	{
+		next = chunk->next;
+		cc_cells_free(chunk->set);
+		pfree(chunk);
+	}
+	innermost = level->parent;
+	pfree(level);
+}
+
 /* Subtransaction at nesting level "nest" is released.  Allocates nothing. */
 void
 cc_deltas_subcommit(int nest)
@@ -360,6 +425,12 @@ cc_deltas_subcommit(int nest)
 		level->nest = nest - 1;
 		return;
 	}
+	if (level->written)
+	{
+		drop_innermost();
+		drop_innermost();
+		return;
+	}
 	innermost = level->parent;
 	for (last = innermost->chunks; last->next; last = last->next)
 		;
@@ -374,17 +445,8 @@ cc_deltas_subabort(int nest)
 	if (buffer.nest >= nest)
 		buffer.count = 0;
 	while (innermost && innermost->nest >= nest)
-	{
-		DeltaLevel *level = innermost;
-		DeltaChunk *next;
-
-		for (DeltaChunk *chunk = level->chunks; chunk; chunk = next)
-		{
-			next = chunk->next;
-			cc_cells_free(chunk->set);
-			pfree(chunk);
-		}
-		innermost = level->parent;
-		pfree(level);
-	}
+		drop_innermost();
+	/* what a release had written went with it */
+	if (innermost)
+		innermost->written = false;
 }

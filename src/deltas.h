@@ -20,6 +20,8 @@ extern bool cc_deltas_are_none(void);
 extern bool cc_deltas_are_of(const char *tenant, int len);
 extern void cc_deltas_write(DeltasWrite write, void *arg);
 extern void cc_deltas_write_level(DeltasWrite write, void *arg);
+extern bool cc_deltas_release_is_large(int nest);
+extern void cc_deltas_write_released(DeltasWrite write, void *arg);
 extern void cc_deltas_visit(void (*visit) (const PackedCell *packed, void *arg), void *arg);
 extern void cc_deltas_clear(void);
 extern void cc_deltas_subcommit(int nest);

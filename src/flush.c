@@ -388,12 +388,11 @@ write_deltas_record(bytea *deltas, void *arg)
 }
 
 /*
- * Write what this transaction does to counters, all of it or the innermost
- * subtransaction's part, in records without tags.  Tenants may be mixed, so they
- * are nobody's.
+ * Write what this transaction does to counters, or a part of it, in records without
+ * tags.  Tenants may be mixed, so they are nobody's.
  */
 static void
-write_deltas(bool all)
+write_deltas(void (*part) (DeltasWrite write, void *arg))
 {
 	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "clinicache deltas",
 											   ALLOCSET_DEFAULT_SIZES);
@@ -402,10 +401,7 @@ write_deltas(bool all)
 
 	if (writer)
 	{
-		if (all)
-			cc_deltas_write(write_deltas_record, writer);
-		else
-			cc_deltas_write_level(write_deltas_record, writer);
+		part(write_deltas_record, writer);
 		cc_log_end_write(writer);
 	}
 	MemoryContextSwitchTo(old);
@@ -416,14 +412,25 @@ write_deltas(bool all)
 void
 cc_flush_spill_deltas(void)
 {
-	write_deltas(false);
+	write_deltas(cc_deltas_write_level);
+}
+
+/* A subtransaction is about to be released: together with its parent's part it may be too much. */
+static void
+spill_released(int nest)
+{
+	if (likely(!cc_deltas_release_is_large(nest)))
+		return;
+	cc_push_snapshot_for_insert();
+	write_deltas(cc_deltas_write_released);
+	cc_pop_snapshot_for_insert();
 }
 
 static void
 flush_deltas(void)
 {
 	cc_push_snapshot_for_insert();
-	write_deltas(true);
+	write_deltas(cc_deltas_write);
 	cc_pop_snapshot_for_insert();
 	cc_deltas_clear();
 }
@@ -588,7 +595,9 @@ subxact_callback(SubXactEvent event, SubTransactionId mine, SubTransactionId par
 {
 	int			nest = GetCurrentTransactionNestLevel();
 
-	if (event == SUBXACT_EVENT_COMMIT_SUB)
+	if (event == SUBXACT_EVENT_PRE_COMMIT_SUB)
+		spill_released(nest);
+	else if (event == SUBXACT_EVENT_COMMIT_SUB)
 	{
 		cc_buffer_subcommit(nest);
 		cc_deltas_subcommit(nest);

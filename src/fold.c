@@ -51,7 +51,10 @@
 #define MERGE_BATCHES 40
 #define MERGE_BYTES (2 * 1024 * 1024)
 
-/* records without deltas are worth a fold too when readers have to pass so many */
+/*
+ * Records without deltas are worth a fold too when readers have to pass so many; and
+ * any in upkeep, which can empty no more of the log than was folded.
+ */
 #define IDLE_RECORDS 500
 
 /* cells in memory beyond which they are applied at once */
@@ -62,6 +65,7 @@ PG_FUNCTION_INFO_V1(clinicache_maintain_fold);
 /* a fold in progress */
 typedef struct Folding
 {
+	MemoryContext context;
 	List	   *sources;
 	CellSet    *cells;
 	StringInfoData name;
@@ -176,7 +180,11 @@ fold_cell(const CellName *name, int64 n, Numeric sum, void *arg)
 
 	if (name->kind & CELL_BROKEN)
 	{
+		/* not in the context of the record, which is reset before the list is read */
+		MemoryContext old = MemoryContextSwitchTo(folding->context);
+
 		folding->distrusted = list_append_unique_int(folding->distrusted, name->counter);
+		MemoryContextSwitchTo(old);
 		return;
 	}
 	resetStringInfo(&folding->name);
@@ -230,7 +238,10 @@ static int64
 fold(bool forced, Snapshot snapshot)
 {
 	static Size batched = 0;	/* since the last merge, by this process: a guess */
-	Folding		folding = {.cells = cc_cells_create(CurrentMemoryContext)};
+	Folding		folding = {
+		.context = CurrentMemoryContext,
+		.cells = cc_cells_create(CurrentMemoryContext)
+	};
 	FoldState	before;
 	FoldState	after;
 	uint64		records;

@@ -36,6 +36,7 @@
 #include "catalog.h"
 #include "commands/tablecmds.h"
 #include "compat.h"
+#include "counter_source.h"
 #include "executor/tuptable.h"
 #include "log_scan.h"
 #include "storage/bufmgr.h"
@@ -85,32 +86,30 @@ floor_position(HeapTuple tuple, TupleDesc desc, const char *epoch)
 }
 
 /*
- * The newest floor of this epoch in a latest snapshot, or NULL.  Older epochs'
+ * The newest floor of this epoch that is committed, or NULL.  Older epochs'
  * floors are passed over: every position of this epoch was taken after them.
+ * Looks without a snapshot, which could not be taken in a parallel query.
  */
 static Position *
 current_floor(void)
 {
 	Identity	identity;
 	Position   *position = NULL;
-	Snapshot	snapshot;
 	TableReader reader;
 	HeapTuple	tuple;
 
 	cc_catalog_identity(&identity);
-	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	cc_reader_begin(&reader, CC_TABLE_FLOOR, snapshot);
+	cc_reader_begin(&reader, CC_TABLE_FLOOR, SnapshotSelf);
 	while (position == NULL &&
 		   HeapTupleIsValid(tuple = cc_reader_next(&reader, BackwardScanDirection)))
 		position = floor_position(tuple, RelationGetDescr(reader.rel), identity.epoch);
 	cc_reader_end(&reader);
-	UnregisterSnapshot(snapshot);
 	return position;
 }
 
 /*
  * Does the log still hold all that is not visible at "since" (NULL: all that
- * ever was)?  Looks with a latest snapshot.
+ * ever was)?  What is committed by now counts, whatever snapshots show.
  */
 bool
 cc_floor_covers(const Position *since)
@@ -338,9 +337,13 @@ cc_slots_empty(const SlotLimits *limits)
 	{
 		/* after the locks: it shows all that these slots hold; not shortened, or it would not */
 		Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+		bool		counted = cc_sources_load(snapshot) != NIL;
 
 		floor = cc_position_from_snapshot(snapshot, false);
 		UnregisterSnapshot(snapshot);
+		/* since the limits were found: then the slots may hold deltas that no fold has seen */
+		if (counted)
+			return 0;
 	}
 	if (emptying.taken == 0)
 		return 0;

@@ -52,7 +52,9 @@ clinicache_check_config(PG_FUNCTION_ARGS)
 
 /*
  * trigger_config(trigger oid) -> jsonb
- *		The configuration that a trigger holds; null if it is none of ours.
+ *		The configuration that a trigger holds; null if it is none of ours, or of
+ *		a table whose owner may not track: anybody can name our function in
+ *		CREATE TRIGGER, with whatever argument.
  */
 Datum
 clinicache_trigger_config(PG_FUNCTION_ARGS)
@@ -76,8 +78,11 @@ clinicache_trigger_config(PG_FUNCTION_ARGS)
 									   &isnull);
 
 		/* the arguments are NUL-terminated strings, one after the other */
+		Oid			owner = cc_catalog_owner_of(((Form_pg_trigger) GETSTRUCT(tuple))->tgrelid);
+
 		if (!isnull && (cc_catalog_is_function(function, "row_change") ||
-						cc_catalog_is_function(function, "truncate_change")))
+						cc_catalog_is_function(function, "truncate_change")) &&
+			cc_tracker_trusts(owner))
 			result = DirectFunctionCall1(jsonb_in,
 										 CStringGetDatum(VARDATA_ANY(DatumGetByteaPP(args))));
 	}

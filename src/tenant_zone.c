@@ -64,6 +64,7 @@ static tenantcache_hash *zone_cache = NULL; /* in zone_context */
 static uint64 zone_invalidations = 1;
 static uint64 zone_loaded = 0;
 static bool zone_of_parallel = false;	/* good for a parallel plan only */
+static Snapshot zone_snapshot = NULL;	/* set: as it shows them; see cc_tenant_zones_at */
 static Oid	tenant_relid = InvalidOid;
 
 /* the zone of clinicache.timezone; re-made when the setting changes */
@@ -137,7 +138,8 @@ load_zones(void)
 	}
 
 	rel = table_open(tenant_relid, AccessShareLock);
-	snapshot = RegisterSnapshot(IsInParallelMode() ? GetActiveSnapshot() : GetLatestSnapshot());
+	snapshot = RegisterSnapshot(zone_snapshot ? zone_snapshot :
+								IsInParallelMode() ? GetActiveSnapshot() : GetLatestSnapshot());
 	scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
 	old = MemoryContextSwitchTo(zone_context);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
@@ -155,6 +157,17 @@ load_zones_if_stale(void)
 {
 	if (zone_loaded != zone_invalidations || (zone_of_parallel && !IsInParallelMode()))
 		load_zones();
+}
+
+/*
+ * From now on the zones are those that this snapshot, which has to stay registered,
+ * shows; NULL: the latest again.
+ */
+void
+cc_tenant_zones_at(Snapshot snapshot)
+{
+	zone_snapshot = snapshot;
+	zone_loaded = 0;
 }
 
 static TenantZone *

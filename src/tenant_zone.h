@@ -11,6 +11,7 @@
 #include "postgres.h"
 #include "datatype/timestamp.h"
 #include "pgtime.h"
+#include "utils/snapshot.h"
 
 /* one time zone, with the stretch of time for which its offset is known */
 typedef struct TenantZone
@@ -39,6 +40,7 @@ typedef struct ZoneSpan
 } ZoneSpan;
 
 extern void cc_tenant_zone_init(void);
+extern void cc_tenant_zones_at(Snapshot snapshot);
 extern TenantZone *cc_tenant_own_zone(const char *tenant, int len);
 extern bool cc_tenants_have_zones(void);
 extern TenantZone *cc_tenant_zone(const char *tenant, int len);

@@ -39,7 +39,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT t.tgrelid::regclass, c.config
   FROM pg_trigger AS t CROSS JOIN LATERAL (SELECT clinicache.trigger_config(t.oid) AS config) AS c
-  WHERE t.tgparentid = 0 AND t.tgfoid = 'clinicache.row_change()'::regprocedure
+  WHERE t.tgparentid = 0 AND t.tgfoid = 'clinicache.row_change()'::regprocedure AND c.config IS NOT NULL
     AND EXISTS (SELECT FROM jsonb_array_elements(c.config -> 'counters') AS k WHERE wanted IS NULL OR k ->> 'counter' = wanted)
     -- inheritance children count for their parent
     AND NOT EXISTS (SELECT FROM pg_inherits AS i

@@ -98,6 +98,20 @@ $$;
 COMMENT ON FUNCTION clinicache._department_join(regclass, regclass) IS
   'Internal: how an appointment''s foreign keys lead to a department, and its name and colour; nulls: they do not';
 
+CREATE FUNCTION clinicache._key_expression(rel regclass, col text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  -- only what the column's type would print: any other text is the key of no row, and no error
+  SELECT CASE
+    WHEN clinicache._column_type(rel, col) IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
+      THEN 'CASE WHEN $1 OPERATOR(pg_catalog.~) ''^(0|-?[1-9][0-9]{0,17})$'' THEN CAST($1 AS pg_catalog.int8) END'
+    WHEN clinicache._column_type(rel, col) = 'uuid'::regtype
+      THEN 'CASE WHEN $1 OPERATOR(pg_catalog.~) ''^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'' THEN CAST($1 AS pg_catalog.uuid) END'
+    ELSE (SELECT format('CAST($1 AS %s)', format_type(a.atttypid, NULL)) FROM pg_attribute AS a WHERE a.attrelid = rel AND a.attname = col) END
+$$;
+COMMENT ON FUNCTION clinicache._key_expression(regclass, text) IS
+  'Internal: SQL for a key, given as text, to be compared with a column through its index';
+
 CREATE FUNCTION clinicache._recent_query(rel regclass, counter text, dimension text, how_many int) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -120,8 +134,7 @@ DECLARE
   ordering     text;
 BEGIN
   condition := CASE WHEN cardinality(key_columns) = 1
-    THEN format('t.%I OPERATOR(pg_catalog.=) CAST($1 AS %s)', key_columns[1],
-                (SELECT format_type(a.atttypid, NULL) FROM pg_attribute AS a WHERE a.attrelid = rel AND a.attname = key_columns[1]))
+    THEN format('t.%I OPERATOR(pg_catalog.=) %s', key_columns[1], clinicache._key_expression(rel, key_columns[1]))
     ELSE format('%s OPERATOR(pg_catalog.=) $1', clinicache._value_expression(rel, resolved, key_name, 't')) END;
   -- rows without a date have no place in it; so an index on key and date, read backwards, is in order
   condition := condition || coalesce(format(' AND %s IS NOT NULL', at), '');

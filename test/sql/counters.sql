@@ -177,8 +177,34 @@ INSERT INTO parent VALUES (1, 1);
 INSERT INTO child VALUES (2, 1, 'x');
 SELECT clinicache.count('family', 'clinic', '1'), NOT EXISTS (SELECT FROM clinicache.verify()) AS exact;
 
+TRUNCATE ONLY parent;
+SELECT clinicache.count('family', 'clinic', '1'), NOT EXISTS (SELECT FROM clinicache.verify()) AS exact;
+CREATE FUNCTION seed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO parent VALUES (7, 1); RETURN NULL; END $$;
+CREATE TRIGGER a_seed AFTER TRUNCATE ON parent FOR EACH STATEMENT EXECUTE FUNCTION seed();
+CREATE TRIGGER z_seed AFTER TRUNCATE ON parent FOR EACH STATEMENT EXECUTE FUNCTION seed();
+TRUNCATE parent;
+SELECT clinicache.count('family', 'clinic', '1'), NOT EXISTS (SELECT FROM clinicache.verify()) AS exact;
+-- a child that was tracked before its parent
+CREATE TABLE parent2 (id int, clinic int);
+CREATE TABLE child2 () INHERITS (parent2);
+INSERT INTO child2 VALUES (1, 1);
+SELECT clinicache.track(r, '{"tags": ["p:{id}"], "counters": [{"counter": "family2", "by": {"clinic": "clinic"}}]}')
+FROM unnest(ARRAY['child2', 'parent2']::regclass[]) AS r;
+INSERT INTO child2 VALUES (2, 1);
+SELECT clinicache.count('family2', 'clinic', '1'), NOT EXISTS (SELECT FROM clinicache.verify()) AS exact;
+-- labels and keys of any length; in a parallel query
+CREATE TABLE long (id int, k text, status text);
+SELECT clinicache.track('long', '{"tags": ["l:{id}"], "counters": [{"counter": "long", "by": {"k": "k"}, "class": "status"}]}');
+INSERT INTO long SELECT i, repeat(chr(228), 150) || i % 2, repeat('s', 300) || i % 3 FROM generate_series(1, 12) AS i;
+SELECT clinicache.count('long', 'k', repeat(chr(228), 150) || '1', ARRAY[repeat('s', 300) || '1', repeat('s', 300) || '2']);
+SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0;
+SELECT sum(clinicache.count('long', 'k', k)) FROM (SELECT DISTINCT k FROM long) AS k;
+RESET parallel_setup_cost; RESET parallel_tuple_cost; RESET min_parallel_table_scan_size;
+
 -- refused
 \set VERBOSITY terse
+SELECT clinicache.track('child2', '{"tags": ["p:{id}"]}');
+WITH i AS (INSERT INTO long VALUES (13, 'x', 'x') RETURNING 1) SELECT clinicache.rebuild('long') FROM i;
 CREATE TABLE plain (id int, t text, n int);
 SELECT clinicache.track('plain', '{"tags": ["p:{id}"], "counters": [{"counter": "a", "by": {"x": "nothing"}}]}');
 SELECT clinicache.track('plain', '{"tags": ["p:{id}"], "counters": [{"counter": "a", "by": {"x": "n"}, "day": "t"}]}');

@@ -111,6 +111,9 @@ ROLLBACK;
 SELECT jsonb_path_query(clinicache.client_dashboard('101'), '$.recent_appointments[0]');
 SELECT clinicache.clinic_dashboard('nobody') - 'day', clinicache.client_dashboard('0') - 'day', clinicache.doctor_dashboard('0') - 'day';
 
+SELECT clinicache.client_dashboard(k) ->> 'upcoming_count' AS upcoming, clinicache.client_dashboard(k) -> 'recent_appointments' AS recent
+FROM unnest(ARRAY['0101', ' 101', '101 ', 'x', '99999999999999999999', '1.0', '']) AS k;
+
 -- one clinic, its constant, no status, a text key of its own; local wall time in two columns
 CREATE TABLE visits (id int PRIMARY KEY, day timestamp, clock text, doctor uuid);
 SELECT clinicache.untrack('appointments');
