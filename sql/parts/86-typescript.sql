@@ -156,7 +156,8 @@ AS $$
          format('%s(%s, %s)', CASE right(templates[1], 1) WHEN '*' THEN 'prefixLabels' ELSE 'labels' END,
                 (SELECT CASE WHEN bool_or(v.plain IS NOT NULL)
                              THEN '`' || string_agg(clinicache._ts_literal(v.literal)
-                                  || coalesce('${' || (SELECT coalesce(string_agg(x.filter || '(', '' ORDER BY x.n DESC), '') FROM unnest(v.filters) WITH ORDINALITY AS x(filter, n) WHERE x.filter IN ('lower', 'hash'))
+                                  || coalesce('${' || (SELECT coalesce(string_agg(x.filter || '(', '' ORDER BY x.n DESC), '')
+                                                      FROM unnest(v.filters) WITH ORDINALITY AS x(filter, n) WHERE x.filter IN ('lower', 'hash'))
                                               || v.plain
                                               || (SELECT repeat(')', count(*)::int) FROM unnest(v.filters) AS x(filter) WHERE x.filter IN ('lower', 'hash')) || '}', ''),
                                   '' ORDER BY v.n) || '`'
