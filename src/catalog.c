@@ -37,6 +37,7 @@
 #include "executor/tuptable.h"
 #include "nodes/execnodes.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -108,6 +109,20 @@ cc_catalog_is_function(Oid function, const char *name)
 
 	return own != NULL && strcmp(own, name) == 0 &&
 		get_func_namespace(function) == get_namespace_oid(CC_SCHEMA, true);
+}
+
+/*
+ * What runs as another user must not find the caller's functions.  The settings end
+ * with AtEOXact_GUC(false, <the result>), or with the (sub)transaction on error.
+ */
+int
+cc_catalog_fix_search_path(void)
+{
+	int			nest = NewGUCNestLevel();
+
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	return nest;
 }
 
 /* Owner of our schema; InvalidOid if there is none. */

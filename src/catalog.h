@@ -30,6 +30,7 @@ typedef struct Identity
 
 extern void cc_catalog_init(void);
 extern Oid	cc_catalog_relid(const char *table);
+extern int	cc_catalog_fix_search_path(void);
 extern Oid	cc_catalog_owner(void);
 extern Oid	cc_catalog_owner_of(Oid relid);
 extern bool cc_catalog_is_function(Oid function, const char *name);

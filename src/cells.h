@@ -18,6 +18,7 @@
 #define CELL_NAN 1
 #define CELL_INFINITY 2
 #define CELL_NEG_INFINITY 3
+#define CELL_HUGE 4				/* so large that adding some may be too much for a numeric */
 #define CELL_SUM_KIND 0x0F
 
 #define CELL_BROKEN 0x20		/* no count: from here on the counter is not to be trusted */

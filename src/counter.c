@@ -22,7 +22,6 @@
 #include "catalog/pg_type.h"
 #include "deltas.h"
 #include "utils/builtins.h"
-#include "utils/cash.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -56,7 +55,6 @@ cc_counter_can_sum(const ValueType *type)
 		case FLOAT4OID:
 		case FLOAT8OID:
 		case NUMERICOID:
-		case CASHOID:
 			return true;
 		default:
 			return false;
@@ -79,8 +77,6 @@ to_numeric(const ValueType *type, Datum value)
 			return DatumGetNumeric(DirectFunctionCall1(float4_numeric, value));
 		case FLOAT8OID:
 			return DatumGetNumeric(DirectFunctionCall1(float8_numeric, value));
-		case CASHOID:
-			return DatumGetNumeric(DirectFunctionCall1(cash_numeric, value));
 		default:
 			return DatumGetNumericCopy(value);
 	}
@@ -188,6 +184,32 @@ find_day(Tracker *tracker, CounterRule *rule, TenantZone *zone, const Datum *val
 	return 0;
 }
 
+/*
+ * Is it beyond what all rows of a table may be added up of?  The sum of them has to
+ * stay below 10^131072, or no fold would ever come to its end.
+ */
+static bool
+is_huge(Numeric value)
+{
+	static Numeric limits[2] = {NULL, NULL};
+
+	if (unlikely(limits[1] == NULL))
+	{
+		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+		for (int i = 0; i < 2; i++)
+			limits[i] = DatumGetNumeric(DirectFunctionCall3(numeric_in,
+															CStringGetDatum(i ? "1e1000" : "-1e1000"),
+															ObjectIdGetDatum(InvalidOid),
+															Int32GetDatum(-1)));
+		MemoryContextSwitchTo(old);
+	}
+	return DatumGetBool(DirectFunctionCall2(numeric_gt, NumericGetDatum(value),
+											NumericGetDatum(limits[1]))) ||
+		DatumGetBool(DirectFunctionCall2(numeric_lt, NumericGetDatum(value),
+										 NumericGetDatum(limits[0])));
+}
+
 /* The row's sum, and which kind it is. */
 static uint8
 find_sum(Tracker *tracker, CounterRule *rule, const Datum *values, const bool *nulls,
@@ -210,6 +232,8 @@ find_sum(Tracker *tracker, CounterRule *rule, const Datum *values, const bool *n
 		return DatumGetBool(DirectFunctionCall2(numeric_gt, NumericGetDatum(given),
 												NumericGetDatum(int64_to_numeric(0)))) ?
 			CELL_INFINITY : CELL_NEG_INFINITY;
+	if (source->type.typid == NUMERICOID && is_huge(given))
+		return CELL_HUGE;
 	*sum = given;
 	return CELL_FINITE;
 }

@@ -293,7 +293,7 @@ count_live(Reading *reading, const ReadEntry *entry, Snapshot snapshot)
 {
 	LiveRead	live = {reading, entry};
 
-	(void) cc_scan_table(entry->source->relid, cc_scan_config(entry->source->relid),
+	(void) cc_scan_table(entry->source->relid, cc_scan_config(entry->source->relid, false),
 						 list_make1(entry->source), snapshot, add_live, &live);
 }
 
@@ -335,7 +335,7 @@ cc_counters_read(CounterQuery *query, Snapshot snapshot)
 	for (int i = 0; i < reading.nentries; i++)
 		doubtful |= reading.entries[i].live;
 	/* after the scan: what was emptied meanwhile shows in no snapshot, only in the floor */
-	if (doubtful || !cc_floor_covers(state.since))
+	if (doubtful || !cc_floor_covers_fold(state.since))
 		start_over(&reading, snapshot);
 }
 

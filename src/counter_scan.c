@@ -53,9 +53,9 @@ typedef struct TableScan
 	double		expected;		/* rows */
 } TableScan;
 
-/* The configuration that a table is tracked with; ERROR if it is not. */
+/* The configuration that a table is tracked with; ERROR, or NULL, if it is not. */
 Jsonb *
-cc_scan_config(Oid relid)
+cc_scan_config(Oid relid, bool missing_ok)
 {
 	Relation	rel = table_open(relid, AccessShareLock);
 	Jsonb	   *config = NULL;
@@ -68,7 +68,7 @@ cc_scan_config(Oid relid)
 			config = DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
 														CStringGetDatum(trigger->tgargs[0])));
 	}
-	if (config == NULL)
+	if (config == NULL && !missing_ok)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("table \"%s\" is counted, but not tracked any more",
@@ -213,7 +213,7 @@ cc_scan_unregistered(const char *counter)
 		if (strcmp(entry->counter, counter) != 0 || counts_for_parent(entry->relid, counter))
 			continue;
 		rel = table_open(entry->relid, AccessShareLock);
-		tracker = cc_config_compile(rel, cc_scan_config(entry->relid), CurrentMemoryContext);
+		tracker = cc_config_compile(rel, cc_scan_config(entry->relid, false), CurrentMemoryContext);
 		for (int i = 0; i < tracker->ncounters; i++)
 			if (strcmp(tracker->counters[i].name, counter) == 0)
 			{

@@ -17,7 +17,7 @@
 #include "utils/snapshot.h"
 
 extern void cc_scan_init(void);
-extern Jsonb *cc_scan_config(Oid relid);
+extern Jsonb *cc_scan_config(Oid relid, bool missing_ok);
 extern List *cc_scan_unregistered(const char *counter);
 extern int64 cc_scan_table(Oid relid, Jsonb *config, List *sources, Snapshot snapshot,
 						   CellVisit visit, void *arg);

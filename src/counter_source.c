@@ -449,7 +449,7 @@ cc_sources_truncated(Relation rel)
 		insert_source(lfirst(cell));
 	invalidate_trackers(relid);
 	CommandCounterIncrement();
-	(void) cc_scan_initial(relid, cc_scan_config(relid), sources);
+	(void) cc_scan_initial(relid, cc_scan_config(relid, false), sources);
 	note_emptied(relid);
 }
 

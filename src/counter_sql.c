@@ -152,6 +152,11 @@ make_total(Numeric sum, const int64 *odd)
 {
 	const char *text = NULL;
 
+	if (odd[CELL_HUGE] != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("the counter's sum has values beyond 1e1000, which it does not add up"),
+				 errhint("Sum the table's column itself.")));
 	if (odd[CELL_NAN] != 0 || (odd[CELL_INFINITY] != 0 && odd[CELL_NEG_INFINITY] != 0))
 		text = "NaN";
 	else if (odd[CELL_INFINITY] != 0)

@@ -291,6 +291,8 @@ typedef struct Applying
 	CellStore	store;
 	RowWriter  *writer;
 	int64		fold;
+	List	   *months;			/* of the key, written now: the snapshot shows what they were */
+	bool		months_remain;	/* something is left of one of them */
 	bool		hidden;			/* the snapshot shows a row under PERIOD_ALL that is deleted */
 	MemoryContext key_context;	/* reset by each key */
 	MemoryContext row_context;	/* reset by each row */
@@ -369,10 +371,28 @@ begin_row(StringInfo row)
 	appendStringInfoSpaces(row, VARHDRSZ);
 }
 
-/* Put the changes of one key and period into its row. */
-static void
+/* Has a key that is split still a month, of those written now or of others? */
+static bool
+has_months(Applying *applying, const StoreKey *key)
+{
+	StoreKey	month = *key;
+
+	if (applying->months_remain)
+		return true;
+	month.period = PERIOD_ALL;
+	while (cc_store_next_period(&applying->store, &month))
+		if (!list_member_int(applying->months, month.period) &&
+			cc_store_find(&applying->store, &month, NULL) != NULL)
+			return true;
+	return false;
+}
+
+/* Put the changes of one key and period into its row; false: nothing is left of it. */
+static bool
 apply_row(Applying *applying, const StoreKey *key, Cell **changes, int nchanges, int prefix_len)
 {
+	bool		remains;
+
 	MemoryContext old_context = MemoryContextSwitchTo(applying->row_context);
 	ItemPointerData tid;
 	bytea	   *old = NULL;
@@ -381,10 +401,21 @@ apply_row(Applying *applying, const StoreKey *key, Cell **changes, int nchanges,
 	if (!applying->hidden || key->period != PERIOD_ALL)
 		old = cc_store_find(&applying->store, key, &tid);
 	begin_row(&merged);
-	(void) merge_cells(&merged, old, changes, nchanges, prefix_len);
+	remains = merge_cells(&merged, old, changes, nchanges, prefix_len) > 0;
+	if (!remains && key->period == PERIOD_ALL && has_months(applying, key))
+	{
+		CellName	mark = {.kind = CELL_ALL};
+		StringInfoData name;
+
+		/* half-way through a fold a key may come to nothing and yet have days */
+		initStringInfo(&name);
+		cc_cell_append_suffix(&name, &mark);
+		cc_pack_cell(&merged, name.data, name.len, 0, NULL);
+	}
 	put_row(applying, key, old ? &tid : NULL, &merged);
 	MemoryContextSwitchTo(old_context);
 	MemoryContextReset(applying->row_context);
+	return remains;
 }
 
 /* Add a cell to what all its key's days come to. */
@@ -401,6 +432,13 @@ add_to_all(CellSet *all, StringInfo buf, const Cell *cell, int prefix_len, const
 	cc_cells_add(all, buf->data, buf->len, cell->n, cell->sum);
 }
 
+static void
+apply_month(Applying *applying, const StoreKey *key, Cell **cells, int count, int prefix_len)
+{
+	applying->months = lappend_int(applying->months, key->period);
+	applying->months_remain |= apply_row(applying, key, cells, count, prefix_len);
+}
+
 /* Apply the cells of a key that is split: those of each month, and all together. */
 static void
 apply_split(Applying *applying, StoreKey *key, Cell **cells, uint32 count, int prefix_len)
@@ -410,6 +448,8 @@ apply_split(Applying *applying, StoreKey *key, Cell **cells, uint32 count, int p
 	uint32		first = 0;
 
 	initStringInfo(&buf);
+	applying->months = NIL;
+	applying->months_remain = false;
 	for (uint32 i = 0; i < count; i++)
 	{
 		CellName	name;
@@ -419,15 +459,15 @@ apply_split(Applying *applying, StoreKey *key, Cell **cells, uint32 count, int p
 		period = cc_store_period(&name);
 		if (i > 0 && period != key->period)
 		{
-			apply_row(applying, key, cells + first, i - first, prefix_len);
+			apply_month(applying, key, cells + first, i - first, prefix_len);
 			first = i;
 		}
 		key->period = period;
 		add_to_all(all, &buf, cells[i], prefix_len, &name);
 	}
-	apply_row(applying, key, cells + first, count - first, prefix_len);
+	apply_month(applying, key, cells + first, count - first, prefix_len);
 	key->period = PERIOD_ALL;
-	apply_row(applying, key, cc_cells_sorted(all), cc_cells_count(all), prefix_len);
+	(void) apply_row(applying, key, cc_cells_sorted(all), cc_cells_count(all), prefix_len);
 }
 
 /* A key's cells, few so far, have become too many: have them as changes of a key without rows. */

@@ -39,7 +39,7 @@ static struct
 	MemoryContext context;		/* reset with the fold; NULL: nothing is kept */
 	Oid			relid;			/* of counter_fold: another one after DROP EXTENSION */
 	int64		fold;
-	uint64		xmax;			/* of its snapshot */
+	Position   *since;			/* what it saw: numbers are used again after a rollback */
 	Position   *upto;			/* all deltas visible there are kept */
 	KeptDeltas *first;
 	KeptDeltas *last;
@@ -62,15 +62,35 @@ is_of(const TailScan *scan, const char *tenant, int len)
 		(scan->tenant_len == len && memcmp(scan->tenant, tenant, len) == 0);
 }
 
+static Position *
+copy_position(const Position *position)
+{
+	Position   *copy = MemoryContextAlloc(kept.context, sizeof(Position));
+
+	*copy = *position;
+	copy->running = MemoryContextAlloc(kept.context,
+									   sizeof(FullTransactionId) * (position->nrunning + 1));
+	memcpy(copy->running, position->running, sizeof(FullTransactionId) * position->nrunning);
+	return copy;
+}
+
+static bool
+same_position(const Position *a, const Position *b)
+{
+	return FullTransactionIdEquals(a->xmax, b->xmax) && a->nrunning == b->nrunning &&
+		memcmp(a->running, b->running, sizeof(FullTransactionId) * a->nrunning) == 0;
+}
+
 /* Forget what is kept if it is not of this fold. */
 static void
 check_fold(const FoldState *state)
 {
 	Oid			relid = cc_catalog_relid(CC_TABLE_FOLD);
 
-	if (kept.context && kept.relid == relid && kept.fold == state->fold &&
-		kept.xmax == U64FromFullTransactionId(state->since->xmax))
+	if (kept.context && kept.relid == relid && kept.fold == state->fold && kept.since &&
+		same_position(kept.since, state->since))
 		return;
+	kept.since = NULL;			/* should memory run out below */
 	if (kept.context)
 		MemoryContextReset(kept.context);
 	else
@@ -78,11 +98,11 @@ check_fold(const FoldState *state)
 											 ALLOCSET_DEFAULT_SIZES);
 	kept.relid = relid;
 	kept.fold = state->fold;
-	kept.xmax = U64FromFullTransactionId(state->since->xmax);
 	kept.upto = NULL;
 	kept.first = kept.last = NULL;
 	kept.bytes = 0;
 	kept.full = false;
+	kept.since = copy_position(state->since);
 }
 
 /* Keep a record's deltas and pass them on; own ones are not committed. */
@@ -111,21 +131,28 @@ keep(bytea *deltas, FullTransactionId xid, const char *tenant, int len, void *ar
 	kept.last = entry;
 }
 
+/* All that the position sees is kept now. */
 static void
-copy_position(const Position *position)
+kept_upto(const Position *position)
 {
-	Position   *copy = MemoryContextAlloc(kept.context, sizeof(Position));
+	Position   *old = kept.upto;
 
-	*copy = *position;
-	copy->running = MemoryContextAlloc(kept.context,
-									   sizeof(FullTransactionId) * (position->nrunning + 1));
-	memcpy(copy->running, position->running, sizeof(FullTransactionId) * position->nrunning);
-	if (kept.upto)
+	kept.upto = copy_position(position);
+	if (old)
 	{
-		pfree(kept.upto->running);
-		pfree(kept.upto);
+		pfree(old->running);
+		pfree(old);
 	}
-	kept.upto = copy;
+}
+
+/*
+ * May deltas be kept?  Not of a fold that may come to nothing; nor during recovery,
+ * where a position may have to say less than its snapshot showed.
+ */
+static bool
+may_keep(const FoldState *state, Snapshot snapshot)
+{
+	return state->since != NULL && !state->own && !snapshot->takenDuringRecovery;
 }
 
 /*
@@ -138,13 +165,13 @@ cc_tail_read(const FoldState *state, Snapshot snapshot, const char *tenant, int 
 			 DeltasVisit visit, void *arg)
 {
 	TailScan	scan = {tenant, tenant_len, visit, arg};
-	Position   *position = state->since ? cc_position_local(snapshot) : NULL;
+	bool		keeps = may_keep(state, snapshot);
+	Position   *position = keeps ? cc_position_local(snapshot) : NULL;
 	const Position *from = state->since;
 
-	if (state->since)
+	if (keeps)
 		check_fold(state);
-	if (state->since == NULL || kept.full ||
-		(kept.upto && !cc_position_includes(position, kept.upto)))
+	if (!keeps || kept.full || (kept.upto && !cc_position_includes(position, kept.upto)))
 	{
 		(void) cc_log_scan_deltas(from, snapshot, tenant, tenant_len, true, visit, arg);
 		return;
@@ -158,5 +185,5 @@ cc_tail_read(const FoldState *state, Snapshot snapshot, const char *tenant, int 
 	kept.full = true;
 	(void) cc_log_scan_all_deltas(from, snapshot, keep, &scan);
 	kept.full = kept.bytes > KEPT_BYTES;
-	copy_position(position);
+	kept_upto(position);
 }

@@ -53,6 +53,7 @@ typedef struct Verification
 	int			sign;
 	int			parts;
 	int			part;			/* whose turn it is */
+	bool		broken;			/* not to be trusted, as soon as that is folded */
 } Verification;
 
 /* Add a cell, if its key is of the part whose turn it is. */
@@ -79,8 +80,13 @@ add_with_all(const CellName *name, int64 n, Numeric sum, void *arg)
 {
 	CellName	all = *name;
 
+	Verification *verification = arg;
+
 	if (name->kind & CELL_BROKEN)
+	{
+		verification->broken |= name->counter == verification->source->id;
 		return;
+	}
 	add(arg, name, n, sum);
 	all.day = 0;
 	all.kind = (name->kind & CELL_SUM_KIND) | CELL_ALL;
@@ -136,7 +142,7 @@ compare(Verification *verification, Jsonb *config, Snapshot snapshot)
 							 verification);
 	(void) cc_log_scan_deltas(state.since, snapshot, NULL, 0, true, add_record, verification);
 	cc_deltas_visit(add_packed, verification);
-	return cc_floor_covers(state.since);
+	return cc_floor_covers_fold(state.since);
 }
 
 static void
@@ -178,7 +184,7 @@ static void
 verify_source(CounterSource *source, Snapshot snapshot, ReturnSetInfo *rsinfo)
 {
 	Verification verification = {.source = source};
-	Jsonb	   *config = cc_scan_config(source->relid);
+	Jsonb	   *config = cc_scan_config(source->relid, false);
 	double		rows = 0;
 	ListCell   *cell;
 
@@ -201,7 +207,8 @@ verify_source(CounterSource *source, Snapshot snapshot, ReturnSetInfo *rsinfo)
 					 errmsg("this transaction's snapshot is too old to verify counter \"%s\"",
 							source->counter),
 					 errhint("Verify in a new transaction.")));
-		put_differences(&verification, rsinfo);
+		if (!verification.broken)
+			put_differences(&verification, rsinfo);
 	}
 	cc_cells_free(verification.cells);
 }

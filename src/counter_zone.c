@@ -17,6 +17,7 @@
 #include "access/tableam.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
+#include "commands/trigger.h"
 #include "counter.h"
 #include "counter_scan.h"
 #include "counter_source.h"
@@ -24,15 +25,18 @@
 #include "executor/tuptable.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "replication/logicalworker.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 PG_FUNCTION_INFO_V1(clinicache_rezone);
 PG_FUNCTION_INFO_V1(clinicache_distrust_counters);
+PG_FUNCTION_INFO_V1(clinicache_tenant_applied);
 
 /* tenants with the zone before and after; NULL: the counter's own */
 typedef struct Rezoning
@@ -141,11 +145,19 @@ rezone_table(Rezoning *rezoning, Relation rel, Jsonb *config, List *sources, Sna
 static void
 rezone_source(Rezoning *rezoning, Oid relid, List *sources)
 {
-	Jsonb	   *config = cc_scan_config(relid);
+	Jsonb	   *config = cc_scan_config(relid, true);
 	List	   *relids = cc_sources_lock_table(relid, ShareRowExclusiveLock);
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	Snapshot	snapshot;
 	ListCell   *cell;
 
+	/* somebody has dropped its trigger: no reason to keep tenants from moving */
+	if (config == NULL)
+	{
+		foreach(cell, sources)
+			cc_sources_distrust(((CounterSource *) lfirst(cell))->id, "the table's trigger is gone");
+		return;
+	}
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	foreach(cell, relids)
 	{
 		Relation	rel = table_open(lfirst_oid(cell), NoLock);
@@ -154,6 +166,17 @@ rezone_source(Rezoning *rezoning, Oid relid, List *sources)
 			rezone_table(rezoning, rel, config, sources, snapshot);
 		table_close(rel, NoLock);
 	}
+	UnregisterSnapshot(snapshot);
+}
+
+static void
+distrust_all(const char *reason)
+{
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	ListCell   *cell;
+
+	foreach(cell, cc_sources_load(snapshot))
+		cc_sources_distrust(((CounterSource *) lfirst(cell))->id, reason);
 	UnregisterSnapshot(snapshot);
 }
 
@@ -212,18 +235,35 @@ clinicache_rezone(PG_FUNCTION_ARGS)
 }
 
 /*
+ * tenant_applied() -> trigger
+ *		For each row of clinicache.tenant: what arrives by logical replication fires
+ *		no statement's trigger, so sessions are told here to read the zones anew,
+ *		and counters, whose rows were counted for other days, are not trusted.
+ */
+Datum
+clinicache_tenant_applied(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" was not called by trigger manager", "tenant_applied")));
+	if (IsLogicalWorker())
+	{
+		CacheInvalidateRelcache(trigdata->tg_relation);
+		distrust_all("a tenant's time zone arrived by replication");
+	}
+	PG_RETURN_POINTER(NULL);
+}
+
+/*
  * distrust_counters(reason text) -> void
  *		All counters are read from their tables from now on, until they are rebuilt.
  */
 Datum
 clinicache_distrust_counters(PG_FUNCTION_ARGS)
 {
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	ListCell   *cell;
-
-	foreach(cell, cc_sources_load(snapshot))
-		cc_sources_distrust(((CounterSource *) lfirst(cell))->id,
-							text_to_cstring(PG_GETARG_TEXT_PP(0)));
-	UnregisterSnapshot(snapshot);
+	distrust_all(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	PG_RETURN_VOID();
 }

@@ -131,6 +131,8 @@ cc_fold_state(FoldState *state, Snapshot snapshot)
 	tuple = cc_reader_next(&reader, BackwardScanDirection);
 	if (HeapTupleIsValid(tuple))
 	{
+		state->own =
+			TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
 		state->fold = DatumGetInt64(heap_getattr(tuple, Anum_fold_fold, desc, &isnull));
 		state->base = DatumGetInt64(heap_getattr(tuple, Anum_fold_base, desc, &isnull));
 		state->since = parse_snapshot(TextDatumGetCString(heap_getattr(tuple, Anum_fold_snapshot,

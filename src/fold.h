@@ -19,6 +19,7 @@ typedef struct FoldState
 	int64		fold;			/* 0: nothing was folded yet */
 	int64		base;			/* the last fold that merged all batches before it */
 	Position   *since;			/* what it saw; NULL: nothing */
+	bool		own;			/* made by this transaction: it may come to nothing */
 } FoldState;
 
 extern void cc_fold_state(FoldState *state, Snapshot snapshot);

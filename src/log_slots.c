@@ -73,7 +73,7 @@ typedef struct Emptying
 } Emptying;
 
 /*
- * A floor row's position, or NULL if it is none of this epoch.
+ * A floor row's position, or NULL if it is none of this epoch (NULL: any will do).
  */
 static Position *
 floor_position(HeapTuple tuple, TupleDesc desc, const char *epoch)
@@ -82,7 +82,9 @@ floor_position(HeapTuple tuple, TupleDesc desc, const char *epoch)
 	Datum		value = heap_getattr(tuple, Anum_floor_position, desc, &isnull);
 	Position   *position = cc_position_parse(TextDatumGetCString(value), true);
 
-	return position != NULL && strcmp(position->epoch, epoch) == 0 ? position : NULL;
+	if (position != NULL && epoch != NULL && strcmp(position->epoch, epoch) != 0)
+		return NULL;
+	return position;
 }
 
 /*
@@ -91,18 +93,20 @@ floor_position(HeapTuple tuple, TupleDesc desc, const char *epoch)
  * Looks without a snapshot, which could not be taken in a parallel query.
  */
 static Position *
-current_floor(void)
+current_floor(bool of_epoch)
 {
 	Identity	identity;
 	Position   *position = NULL;
 	TableReader reader;
 	HeapTuple	tuple;
 
-	cc_catalog_identity(&identity);
+	if (of_epoch)
+		cc_catalog_identity(&identity);
 	cc_reader_begin(&reader, CC_TABLE_FLOOR, SnapshotSelf);
 	while (position == NULL &&
 		   HeapTupleIsValid(tuple = cc_reader_next(&reader, BackwardScanDirection)))
-		position = floor_position(tuple, RelationGetDescr(reader.rel), identity.epoch);
+		position = floor_position(tuple, RelationGetDescr(reader.rel),
+								  of_epoch ? identity.epoch : NULL);
 	cc_reader_end(&reader);
 	return position;
 }
@@ -114,7 +118,16 @@ current_floor(void)
 bool
 cc_floor_covers(const Position *since)
 {
-	Position   *floor = current_floor();
+	Position   *floor = current_floor(true);
+
+	return floor == NULL || (since != NULL && cc_position_includes(since, floor));
+}
+
+/* The same for what a fold saw: snapshots know of no epochs. */
+bool
+cc_floor_covers_fold(const Position *since)
+{
+	Position   *floor = current_floor(false);
 
 	return floor == NULL || (since != NULL && cc_position_includes(since, floor));
 }
@@ -135,7 +148,7 @@ delete_older_floors(Snapshot snapshot)
 static void
 raise_floor(const Position *position)
 {
-	Position   *floor = current_floor();
+	Position   *floor = current_floor(true);
 	Snapshot	before;
 	Datum		values[Natts_floor];
 	bool		nulls[Natts_floor] = {false};

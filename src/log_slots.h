@@ -13,6 +13,7 @@
 #include "position.h"
 
 extern bool cc_floor_covers(const Position *since);
+extern bool cc_floor_covers_fold(const Position *since);
 
 /* positions up to which slots may go; NULL: none */
 typedef struct SlotLimits

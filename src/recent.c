@@ -23,6 +23,7 @@
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/datetime.h"
 #include "utils/inval.h"
 #include "utils/json.h"
@@ -36,8 +37,8 @@ typedef struct RecentPlan
 	Oid			relid;
 	char		dimension[NAMEDATALEN];
 	int			count;
-	bool		stale;			/* set by the callback */
-	bool		running;		/* still set: it has failed */
+	bool		stale;			/* set by the callback, and when it has failed */
+	int			uses;			/* a policy's function may call a dashboard in its turn */
 	SPIPlanPtr	plan;
 } RecentPlan;
 
@@ -104,19 +105,33 @@ find_plan(const CounterSource *source, const char *dimension, int count)
 	return plan;
 }
 
-/* Make the plan anew; a generic one, so that it is not planned each time. */
-static void
+/*
+ * Make the plan anew; a generic one, so that it is not planned each time.  It is
+ * kept, unless the old one is being executed: then it is good for this time.
+ */
+static SPIPlanPtr
 prepare(RecentPlan *plan, const CounterSource *source)
 {
 	Oid			type = TEXTOID;
-	char	   *query = make_query(source, plan->dimension, plan->count);
-	SPIPlanPtr	made = SPI_prepare_cursor(query, 1, &type, CURSOR_OPT_GENERIC_PLAN);
+	char	   *query;
+	SPIPlanPtr	made;
 
-	if (made == NULL || SPI_keepplan(made) != 0)
+	plan->stale = false;		/* before: what comes meanwhile counts */
+	query = make_query(source, plan->dimension, plan->count);
+	made = SPI_prepare_cursor(query, 1, &type, CURSOR_OPT_GENERIC_PLAN);
+	if (made == NULL)
 		elog(ERROR, "could not prepare the query of a dashboard");
+	if (plan->uses > 1)
+	{
+		plan->stale = true;
+		return made;
+	}
+	if (SPI_keepplan(made) != 0)
+		elog(ERROR, "could not keep the query of a dashboard");
 	if (plan->plan)
 		SPI_freeplan(plan->plan);
 	plan->plan = made;
+	return made;
 }
 
 /* how a column's values become JSON */
@@ -210,6 +225,26 @@ join_rows(MemoryContext context, char **tenant)
 	return MemoryContextStrdup(context, json.data);
 }
 
+/* Execute the plan, made if need be. */
+static char *
+run(RecentPlan *plan, const CounterSource *source, const char *key, int count,
+	Snapshot snapshot, MemoryContext context, char **tenant)
+{
+	Datum		value = CStringGetTextDatum(key);
+	SPIPlanPtr	to_run;
+	char	   *rows;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	to_run = plan->stale || plan->plan == NULL ? prepare(plan, source) : plan->plan;
+	if (SPI_execute_snapshot(to_run, &value, NULL, snapshot, InvalidSnapshot, true, false,
+							 count) != SPI_OK_SELECT)
+		elog(ERROR, "the query of a dashboard is none");
+	rows = join_rows(context, tenant);
+	SPI_finish();
+	return rows;
+}
+
 /*
  * The rows as a JSON array, in the caller's context; "tenant", if not NULL, is set
  * to that of the newest row.  NULL if the table can not be asked by the dimension.
@@ -219,14 +254,13 @@ cc_recent_rows(const CounterSource *source, const char *dimension, const char *k
 			   Snapshot snapshot, char **tenant)
 {
 	MemoryContext context = CurrentMemoryContext;
-	RecentPlan *plan;
+	RecentPlan *volatile plan;
 	Relation	rel;
 	Oid			user;
 	int			security;
-	Datum		value = CStringGetTextDatum(key);
+	int			nest;
 	char	   *rows;
 	bool		known = false;
-	int			result;
 
 	for (int i = 0; i < source->ndimensions; i++)
 		known |= strcmp(source->dimensions[i], dimension) == 0;
@@ -234,25 +268,26 @@ cc_recent_rows(const CounterSource *source, const char *dimension, const char *k
 		return NULL;
 	rel = table_open(source->relid, AccessShareLock);
 	plan = find_plan(source, dimension, count);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
 	GetUserIdAndSecContext(&user, &security);
 	SetUserIdAndSecContext(rel->rd_rel->relowner, security | SECURITY_LOCAL_USERID_CHANGE |
 						   SECURITY_RESTRICTED_OPERATION);
-	if (plan->stale || plan->running)
+	/* what the table's own functions call by name is not for the caller to say */
+	nest = cc_catalog_fix_search_path();
+	plan->uses++;
+	PG_TRY();
 	{
-		plan->stale = false;	/* before: what comes meanwhile counts */
-		prepare(plan, source);
+		rows = run(plan, source, key, count, snapshot, context, tenant);
 	}
-	plan->running = true;
-	result = SPI_execute_snapshot(plan->plan, &value, NULL, snapshot, InvalidSnapshot, true,
-								  false, count);
-	plan->running = false;
-	if (result != SPI_OK_SELECT)
-		elog(ERROR, "the query of a dashboard is none");
-	rows = join_rows(context, tenant);
+	PG_CATCH();
+	{
+		plan->uses--;
+		plan->stale = true;
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	plan->uses--;
+	AtEOXact_GUC(false, nest);
 	SetUserIdAndSecContext(user, security);
-	SPI_finish();
 	table_close(rel, AccessShareLock);
 	return rows;
 }

@@ -61,6 +61,7 @@ handle_broken(Tracker *tracker, Relation rel, PendingSet *set)
 						  cc_pending_profile(CC_PROFILE_DEFAULT, CC_PROFILE_DEFAULT_SECONDS),
 						  "", 0);
 	cc_counter_distrust(tracker->distrusted);
+	cc_flush_late_deltas();
 }
 
 /* Into the buffer while that will do, else into the pending set. */

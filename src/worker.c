@@ -53,6 +53,7 @@
 #define QUEUE_FULL_MS 200		/* look again whether listeners have caught up */
 
 #define FOLD_RECORDS 256		/* readers of counters pass over no more than that, about ... */
+#define FOLD_RETRY_MS 10000
 #define FOLD_IDLE_MS 1000		/* ... nor over what is older */
 
 /* a pause of so many microseconds for each record of the pass before, coalesce_ms at most */
@@ -70,6 +71,7 @@ static TimestampTz last_store = 0;
 static TimestampTz store_failed = 0;
 static TimestampTz last_upkeep = 0;
 static TimestampTz last_fold = 0;
+static TimestampTz fold_after = 0;	/* it has failed */
 static int64 unfolded = 0;		/* records since then, as far as we know */
 static TimestampTz next_midnight = 0;	/* anywhere, by cc_clock() ... */
 static uint64 zones_version = 0;	/* ... in the zones of this version */
@@ -432,16 +434,43 @@ is_midnight(void)
 	return cc_clock() >= next_midnight || zones_version != cc_tenant_zone_version();
 }
 
-/* Fold counters: "merge" leaves no batches for readers to look into. */
 static void
-fold(bool merge)
+try_fold(bool merge)
 {
 	begin_transaction("folding");
 	if (OidIsValid(get_extension_oid(CC_EXTENSION, true)))
 		(void) cc_fold(merge);
 	commit_transaction();
+}
+
+/*
+ * Fold counters: "merge" leaves no batches for readers to look into.  An error is
+ * logged, and it is tried again later: delivery must not suffer from it.
+ */
+static void
+fold(bool merge)
+{
+	MemoryContext context = CurrentMemoryContext;
+
 	last_fold = GetCurrentTimestamp();
 	unfolded = 0;
+	if (last_fold < fold_after && fold_after - last_fold <= FOLD_RETRY_MS * 1000L)
+		return;
+	PG_TRY();
+	{
+		try_fold(merge);
+	}
+	PG_CATCH();
+	{
+		if (asked_to_end)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(context);
+		EmitErrorReport();
+		AbortOutOfAnyTransaction();
+		FlushErrorState();
+		fold_after = GetCurrentTimestamp() + FOLD_RETRY_MS * 1000L;
+	}
+	PG_END_TRY();
 }
 
 static void

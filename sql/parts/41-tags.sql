@@ -310,7 +310,7 @@ COMMENT ON FUNCTION clinicache._has_day(regtype) IS 'Internal: can a counter tak
 CREATE FUNCTION clinicache._is_number(kind regtype) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT kind IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'float4'::regtype, 'float8'::regtype, 'numeric'::regtype, 'money'::regtype)
+  SELECT kind IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'float4'::regtype, 'float8'::regtype, 'numeric'::regtype)
 $$;
 COMMENT ON FUNCTION clinicache._is_number(regtype) IS 'Internal: can a counter sum a column of this type?';
 
@@ -402,7 +402,7 @@ BEGIN
             USING ERRCODE = 'datatype_mismatch', HINT = 'It has to be a date or timestamp.';
         ELSIF NOT member.is_dimension AND member.key = 'sum' AND NOT clinicache._is_number(clinicache._column_type(rel, col)) THEN
           RAISE EXCEPTION 'column "%" of type % cannot be summed by counter "%"', col, clinicache._column_type(rel, col), counter ->> 'counter'
-            USING ERRCODE = 'datatype_mismatch', HINT = 'It has to be a number.';
+            USING ERRCODE = 'datatype_mismatch', HINT = 'It has to be a number; what money is worth depends on lc_monetary.';
         END IF;
       END LOOP;
     END LOOP;

@@ -395,6 +395,38 @@ $$;
 COMMENT ON FUNCTION clinicache._tell_left_out(regclass, jsonb, jsonb) IS
   'Internal: the one NOTICE that counts templates left out';
 
+CREATE FUNCTION clinicache._wanted_indexes(rel regclass, config jsonb) RETURNS TABLE (purpose text, columns text[])
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  WITH large AS (
+    -- a partitioned table's own number may never have been set
+    SELECT sum(greatest(c.reltuples, 0)) > 10000 AS is_large FROM pg_class AS c
+    WHERE c.oid = rel OR c.oid IN (SELECT d.child FROM clinicache._descendants(rel) AS d WHERE d.partition)),
+  wanted AS (
+    SELECT DISTINCT 'edges' AS purpose, ARRAY[a.attname::text] AS columns, ARRAY[a.attnum] AS numbers
+    FROM jsonb_array_elements(config -> 'tags') AS t,
+         unnest(clinicache._real_columns(rel, config -> 'columns', t #>> '{time,0}')) AS r(name)
+    JOIN pg_attribute AS a ON a.attrelid = rel AND a.attname = r.name
+    WHERE t ? 'window'
+    UNION ALL
+    -- what clinic_dashboard and client_dashboard list
+    SELECT 'dashboard', ARRAY[k.attname::text, d.attname::text], ARRAY[k.attnum, d.attnum]
+    FROM jsonb_array_elements(config -> 'counters') AS c
+    CROSS JOIN LATERAL jsonb_each_text(c -> 'by') AS b
+    JOIN pg_attribute AS k ON k.attrelid = rel AND ARRAY[k.attname::text] = clinicache._real_columns(rel, config -> 'columns', b.value)
+    JOIN pg_attribute AS d ON d.attrelid = rel AND ARRAY[d.attname::text] = clinicache._real_columns(rel, config -> 'columns', c ->> 'day')
+    WHERE c ->> 'counter' = 'appointments' AND b.key IN ('clinic', 'client'))
+  SELECT w.purpose, w.columns
+  FROM wanted AS w, large
+  WHERE large.is_large
+    AND NOT EXISTS (SELECT FROM pg_index AS i
+                    WHERE i.indrelid = rel AND i.indisvalid AND i.indpred IS NULL AND i.indkey[0] = w.numbers[1]
+                      AND (w.numbers[2] IS NULL OR i.indkey[1] = w.numbers[2]))
+  ORDER BY w.purpose DESC, CASE w.purpose WHEN 'dashboard' THEN w.numbers END, w.columns
+$$;
+COMMENT ON FUNCTION clinicache._wanted_indexes(regclass, jsonb) IS
+  'Internal: what a large table''s indexes should begin with and none does: for clock edges the time that windows stand on, for dashboards what their lists are found by';
+
 CREATE FUNCTION clinicache._tell_unindexed(rel regclass, config jsonb) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -402,33 +434,13 @@ DECLARE
   unindexed text[];
   wanted    record;
 BEGIN
-  -- a partitioned table's own number may never have been set
-  IF (SELECT sum(greatest(c.reltuples, 0)) FROM pg_class AS c
-      WHERE c.oid = rel OR c.oid IN (SELECT d.child FROM clinicache._descendants(rel) AS d WHERE d.partition)) <= 10000 THEN
-    RETURN;
-  END IF;
-  SELECT array_agg(DISTINCT a.attname::text) INTO unindexed
-    FROM jsonb_array_elements(config -> 'tags') AS t,
-         unnest(clinicache._real_columns(rel, config -> 'columns', t #>> '{time,0}')) AS r(name)
-    JOIN pg_attribute AS a ON a.attrelid = rel AND a.attname = r.name
-   WHERE t ? 'window'
-     AND NOT EXISTS (SELECT FROM pg_index AS i
-                     WHERE i.indrelid = rel AND i.indisvalid AND i.indpred IS NULL AND i.indkey[0] = a.attnum);
+  SELECT array_agg(w.columns[1]) INTO unindexed FROM clinicache._wanted_indexes(rel, config) AS w WHERE w.purpose = 'edges';
   IF unindexed IS NOT NULL THEN
     RAISE NOTICE 'no index of % begins with %: clock edges will read the whole table', rel, clinicache._quoted(unindexed)
       USING HINT = format('CREATE INDEX ON %s (%I);', clinicache._table_name(rel), unindexed[1]);
   END IF;
-  -- what clinic_dashboard and client_dashboard list
   FOR wanted IN
-    SELECT k.attname AS key, d.attname AS day
-    FROM jsonb_array_elements(config -> 'counters') AS c
-    CROSS JOIN LATERAL jsonb_each_text(c -> 'by') AS b
-    JOIN pg_attribute AS k ON k.attrelid = rel AND ARRAY[k.attname::text] = clinicache._real_columns(rel, config -> 'columns', b.value)
-    JOIN pg_attribute AS d ON d.attrelid = rel AND ARRAY[d.attname::text] = clinicache._real_columns(rel, config -> 'columns', c ->> 'day')
-    WHERE c ->> 'counter' = 'appointments' AND b.key IN ('clinic', 'client')
-      AND NOT EXISTS (SELECT FROM pg_index AS i
-                      WHERE i.indrelid = rel AND i.indisvalid AND i.indpred IS NULL AND i.indkey[0] = k.attnum AND i.indkey[1] = d.attnum)
-    ORDER BY k.attnum
+    SELECT w.columns[1] AS key, w.columns[2] AS day FROM clinicache._wanted_indexes(rel, config) AS w WHERE w.purpose = 'dashboard'
   LOOP
     RAISE NOTICE 'no index of % begins with "%" and "%": the newest appointments of a dashboard will have to be searched for',
                  rel, wanted.key, wanted.day
@@ -512,6 +524,7 @@ BEGIN
   PERFORM clinicache._check_relation(untrack.relation);
   IF NOT EXISTS (SELECT FROM clinicache._own_triggers(untrack.relation)) THEN
     RAISE NOTICE '% is not tracked', untrack.relation;
+    PERFORM clinicache.forget_counters(untrack.relation);
     RETURN;
   END IF;
   PERFORM clinicache._drop_triggers(untrack.relation);

@@ -153,3 +153,12 @@ COMMENT ON TRIGGER rezone_new ON clinicache.tenant IS 'Counters follow a new ten
 COMMENT ON TRIGGER rezone_changed ON clinicache.tenant IS 'Counters follow a tenant''s new zone';
 COMMENT ON TRIGGER rezone_old ON clinicache.tenant IS 'Counters follow a tenant that has lost its zone';
 COMMENT ON TRIGGER rezone_all ON clinicache.tenant IS 'Counters are read from their tables until they are rebuilt';
+
+CREATE FUNCTION clinicache.tenant_applied() RETURNS trigger
+AS 'MODULE_PATHNAME', 'clinicache_tenant_applied' LANGUAGE C;
+COMMENT ON FUNCTION clinicache.tenant_applied() IS
+  'Trigger function of clinicache.tenant: time zones that arrive by logical replication are read anew, and counters not trusted until clinicache.rebuild';
+CREATE TRIGGER tenant_applied AFTER INSERT OR UPDATE OR DELETE ON clinicache.tenant
+  FOR EACH ROW EXECUTE FUNCTION clinicache.tenant_applied();
+ALTER TABLE clinicache.tenant ENABLE ALWAYS TRIGGER tenant_applied;
+COMMENT ON TRIGGER tenant_applied ON clinicache.tenant IS 'For time zones that arrive by logical replication, which fires no other trigger';

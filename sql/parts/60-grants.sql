@@ -49,8 +49,9 @@ AS $$
   WHERE n.nspname = 'clinicache'
     AND (p.proname IN ('track', 'untrack', 'untrack_all', 'preview', 'preview_rows', 'pending_tags', 'tag', 'check_config',
                        'trigger_config', 'template_prefix', 'template_columns', 'invalidate', 'invalidate_prefix', 'emit_prefix',
-                       'count_rows', 'forget_counters', 'rebuild')
-         OR (left(p.proname, 1) = '_' AND p.proname NOT IN ('_check_owner', '_check_grant', '_subscriber_functions',
+                       'count_rows', 'forget_counters', 'rebuild', 'typescript')
+         OR (left(p.proname, 1) = '_' AND left(p.proname, 8) <> '_health_'
+             AND p.proname NOT IN ('_check_owner', '_check_grant', '_subscriber_functions',
                                                             '_tracker_functions', '_reader_functions', '_other_functions',
                                                             '_grant_functions', '_revoke_functions',
                                                             '_cron_schedule', '_cron_jobs', '_no_cron')))

@@ -1,6 +1,6 @@
 -- Functions: signatures as the README promises them, language, volatility, strictness, parallel safety, search_path, comments.
 BEGIN;
-SELECT plan(86);
+SELECT plan(89);
 
 CREATE TEMP VIEW ours AS
 SELECT p.*, l.lanname::text AS language, p.oid::regprocedure::text AS signature, left(p.proname, 1) = '_' AS internal
@@ -68,6 +68,8 @@ INSERT INTO wanted VALUES
   ('delivery_state', 'OUT mode text, OUT worker_pid integer, OUT worker_state text, OUT records_written bigint, OUT tags_written bigint, OUT records_delivered bigint, OUT tags_delivered bigint, OUT tags_merged bigint, OUT messages bigint, OUT bytes bigint, OUT lag_records bigint, OUT lag_ms double precision, OUT last_delivery timestamp with time zone, OUT last_error text, OUT last_error_at timestamp with time zone, OUT queue_usage double precision, OUT stats_reset timestamp with time zone', 'record', 'c', 'v - r'),
   ('table_counters', '', 'TABLE(relid oid, rows_seen bigint, tags bigint, prefixes bigint, suppressed bigint, collapses bigint)', 'c', 'v - r'),
   ('stat_reset', '', 'void', 'c', 'v - r'),
+  ('health', '', 'TABLE(severity text, finding text, object text, remedy text)', 'sql', 'v - u'),
+  ('typescript', '', 'text', 'plpgsql', 's - u'),
   -- privileges
   ('grant_subscriber', 'role name, tenants text[] DEFAULT NULL::text[]', 'void', 'plpgsql', 'v - u'),
   ('revoke_subscriber', 'role name', 'void', 'plpgsql', 'v - u'),
@@ -80,6 +82,7 @@ INSERT INTO wanted VALUES
   ('truncate_change', '', 'trigger', 'c', 'v - u'),
   ('tenant_changed', '', 'trigger', 'c', 'v - u'),
   ('tenant_rezone', '', 'trigger', 'plpgsql', 'v - u'),
+  ('tenant_applied', '', 'trigger', 'c', 'v - u'),
   ('local_guard', '', 'trigger', 'c', 'v - u'),
   ('builtin_guard', '', 'trigger', 'plpgsql', 'v - u'),
   ('tenant_timezone_check', '', 'trigger', 'plpgsql', 'v - u');
@@ -122,7 +125,9 @@ SELECT set_eq($$ SELECT signature, unnest(proconfig) FROM ours WHERE proconfig I
               $$ VALUES ('clinicache.track(regclass,text,jsonb,jsonb)', 'citus.enable_unsafe_triggers=on'),
                         ('clinicache.track(regclass,jsonb)', 'citus.enable_unsafe_triggers=on'),
                         ('clinicache.ddl_done()', 'citus.enable_unsafe_triggers=on'),
-                        ('clinicache.ddl_dropped()', 'citus.enable_unsafe_triggers=on') $$, 'no other settings, but for Citus where triggers are made');
+                        ('clinicache.ddl_dropped()', 'citus.enable_unsafe_triggers=on'),
+                        ('clinicache.health()', 'jit=off'), ('clinicache.typescript()', 'jit=off') $$,
+              'no other settings, but for Citus where triggers are made, and no compiling for catalogs');
 
 -- Volatility: what reads tables is not IMMUTABLE, what changes or locks something is VOLATILE.
 SELECT is_empty($$ SELECT signature FROM ours WHERE provolatile = 'i' AND language <> 'c' AND prosrc ~* '\mclinicache\.[a-z]+\M(?!\()|\mpg_(class|attribute|trigger|proc|type)\M' $$,

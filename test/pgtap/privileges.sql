@@ -88,9 +88,9 @@ SELECT is(pg_temp.given_to('pgtap_owner'),
                 'rebuild(text) EXECUTE', 'schema USAGE',
                 'tag(text,jsonb) EXECUTE', 'tag_templates SELECT', 'template_columns(text) EXECUTE', 'template_prefix(text) EXECUTE',
                 'track(regclass,jsonb) EXECUTE', 'track(regclass,text,jsonb,jsonb) EXECUTE', 'tracked_tables SELECT',
-                'trigger_config(oid) EXECUTE', 'untrack(regclass) EXECUTE', 'untrack_all() EXECUTE'],
+                'trigger_config(oid) EXECUTE', 'typescript() EXECUTE', 'untrack(regclass) EXECUTE', 'untrack_all() EXECUTE'],
           'gives tracking, looking, invalidation by hand, and the vocabulary to read');
-SELECT is_empty($$ SELECT privilege FROM given WHERE role = 'pgtap_owner' AND privilege ~ '^_(check_owner|check_grant|subscriber_functions|tracker_functions|grant_functions|revoke_functions|cron_|no_cron)' $$,
+SELECT is_empty($$ SELECT privilege FROM given WHERE role = 'pgtap_owner' AND privilege ~ '^_(check_owner|check_grant|subscriber_functions|tracker_functions|grant_functions|revoke_functions|cron_|no_cron|health_)' $$,
                 'not what grants and schedules are made with');
 CREATE SCHEMA pgtap_cc AUTHORIZATION pgtap_owner;
 CREATE TABLE pgtap_cc.others (id int PRIMARY KEY);
@@ -112,7 +112,7 @@ SELECT is((SELECT array_agg(privilege ORDER BY privilege COLLATE "C") FROM given
           ARRAY['changes(text,text[],integer) EXECUTE', 'position() EXECUTE', 'reached(text) EXECUTE', 'schema USAGE', 'tag(text,jsonb) EXECUTE'],
           'leaves a subscriber');
 SELECT lives_ok($$ SELECT clinicache.grant_tracker('pgtap_owner'), clinicache.revoke_subscriber('pgtap_owner') $$, 'revoke_subscriber from a tracker');
-SELECT is((SELECT cardinality(pg_temp.given_to('pgtap_owner'))), 25, 'leaves a tracker');
+SELECT is((SELECT cardinality(pg_temp.given_to('pgtap_owner'))), 26, 'leaves a tracker');
 SELECT lives_ok($$ SELECT clinicache.revoke_tracker('pgtap_owner') $$, 'revoke_tracker');
 SELECT is_empty($$ SELECT privilege FROM given WHERE role = 'pgtap_owner' $$, 'takes all of it');
 SELECT lives_ok($$ SELECT clinicache.grant_subscriber('pgtap Quoted'), clinicache.grant_tracker('pgtap Quoted'),

@@ -101,7 +101,7 @@ SELECT is((SELECT array_agg(c.relname || ': ' || t.tgname || ' ' || p.proname ||
                               || ARRAY(SELECT 'invalidation_log_' || i FROM generate_series(0, 7) AS i)) AS t
                   UNION ALL
                   VALUES ('class: class_changed tenant_changed O'), ('profile: profile_changed tenant_changed A'),
-                         ('tenant: rezone_all tenant_rezone O'), ('tenant: rezone_changed tenant_rezone O'), ('tenant: rezone_new tenant_rezone O'),
+                         ('tenant: tenant_applied tenant_applied A'), ('tenant: rezone_all tenant_rezone O'), ('tenant: rezone_changed tenant_rezone O'), ('tenant: rezone_new tenant_rezone O'),
                          ('tenant: rezone_old tenant_rezone O'), ('tenant: tenant_changed tenant_changed A'),
                          ('tenant: timezone_check tenant_timezone_check O')) AS w(trigger) ORDER BY 1), 'the triggers');
 
