@@ -199,6 +199,7 @@ is(sql("SELECT concat_ws(' ', day, n) FROM clinicache.series('busy', 'clinic', '
 is(verified(), '', 'verify()');
 
 # ------------------------------------------------ configuration broken
+# (which the event triggers would refuse)
 
 sql(q(CREATE TABLE broken (id int, clinic text, day date, extra text)),
 	q(SELECT clinicache.track('broken', '{"tenant": "clinic", "tags": ["broken:{id}:{extra}"],
@@ -206,12 +207,12 @@ sql(q(CREATE TABLE broken (id int, clinic text, day date, extra text)),
 	q(INSERT INTO broken SELECT i, 'a', '2026-01-01' FROM generate_series(1, 10) AS i),
 	"CREATE TABLE sound $COLUMNS", track('sound', sum => 'amount'));
 fold();
-sql('ALTER TABLE broken DROP COLUMN extra');
+sql('SET session_replication_role = replica', 'ALTER TABLE broken DROP COLUMN extra');
 $steps->($_) for 'BEGIN', 'SAVEPOINT s', q(INSERT INTO broken VALUES (11, 'a', '2026-01-01')), 'ROLLBACK TO s', 'COMMIT';
 sql('ALTER TABLE broken ADD COLUMN extra text');
 is(both('broken'), '10 10', 'a change that was not counted, rolled back');
 is(valid('broken'), 'true', 'does no harm');
-sql('ALTER TABLE broken DROP COLUMN extra');
+sql('SET session_replication_role = replica', 'ALTER TABLE broken DROP COLUMN extra');
 sql(q(INSERT INTO broken SELECT i, 'a', '2026-01-01' FROM generate_series(11, 20) AS i));
 my ($status, $out, $error) = $node->psql('postgres', both_sql('broken'));
 isnt($status, 0, 'rows that could not be counted: count() fails');
@@ -231,13 +232,13 @@ is(both('broken'), '21 21', 'and still after a fold');
 sql(q(SELECT clinicache.rebuild('broken')));
 is(valid('broken'), 'true', 'rebuild() makes it valid');
 is(both('broken'), '21 21', 'and right');
-sql('ALTER TABLE broken DROP COLUMN extra', q(DELETE FROM broken WHERE id <= 5));
+sql('SET session_replication_role = replica', 'ALTER TABLE broken DROP COLUMN extra', 'RESET session_replication_role', q(DELETE FROM broken WHERE id <= 5));
 sql(q(SELECT clinicache.track('broken', '{"tenant": "clinic", "tags": ["broken:{id}"],
 	  "counters": [{"counter": "broken", "by": {"clinic": "clinic"}, "day": "day"}]}'::jsonb)));
 is(valid('broken'), 'true', 'so does track()');
 is(both('broken'), '16 16', 'and is right');
 ($status, $out, $error) = $node->psql('postgres',
-	q(ALTER TABLE broken DROP COLUMN day; SET clinicache.on_error = 'error'; INSERT INTO broken VALUES (1, 'a')));
+	q(SET session_replication_role = replica; ALTER TABLE broken DROP COLUMN day; RESET session_replication_role; SET clinicache.on_error = 'error'; INSERT INTO broken VALUES (1, 'a')));
 isnt($status, 0, 'on_error = error: the change fails');
 sql('DROP TABLE broken');
 is(verified(), '', 'verify()');
