@@ -165,10 +165,12 @@ BEGIN
     doctor_table := CASE WHEN who.label = 'doctor' THEN one.target ELSE doctor_table END;
   END LOOP;
   SELECT d.joins, d.fields INTO department FROM clinicache._department_join(rel, doctor_table) AS d;
-  RETURN format('SELECT CAST(%s AS pg_catalog.text) AS tenant%s FROM %s AS t%s WHERE %s AND %s ORDER BY %s LIMIT %s',
+  RETURN format('SELECT CAST(%s AS pg_catalog.text) AS tenant%s FROM %s AS t%s WHERE %s AND %s%s LIMIT %s',
                 coalesce(tenant, 'NULL'), fields || coalesce(department.fields, ''),
                 clinicache._table_name(rel), joins || coalesce(department.joins, ''),
-                condition, clinicache._not_deleted(config, rel, 't'), coalesce(nullif(ordering, ''), '1'), how_many);
+                condition, clinicache._not_deleted(config, rel, 't'),
+                -- for the tenant alone any row will do, and none need be sorted
+                CASE WHEN how_many > 1 AND ordering <> '' THEN ' ORDER BY ' || ordering ELSE '' END, how_many);
 END
 $$;
 COMMENT ON FUNCTION clinicache._recent_query(regclass, text, text, int) IS
