@@ -273,6 +273,9 @@ cc_recent_rows(const CounterSource *source, const char *dimension, const char *k
 						   SECURITY_RESTRICTED_OPERATION);
 	/* what the table's own functions call by name is not for the caller to say */
 	nest = cc_catalog_fix_search_path();
+	/* for ten rows it costs more than it saves */
+	(void) set_config_option("enable_memoize", "off", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
 	plan->uses++;
 	PG_TRY();
 	{
