@@ -54,13 +54,16 @@ $$;
 CREATE TRIGGER hot AFTER INSERT ON hot_appointment FOR EACH ROW EXECUTE FUNCTION hot_count();
 CREATE TABLE untracked (LIKE appointment INCLUDING ALL);
 CREATE TABLE tagged (LIKE appointment INCLUDING ALL);
+CREATE TABLE counted (LIKE appointment INCLUDING ALL);
 DO $$
 DECLARE
   name text;
 BEGIN
-  FOREACH name IN ARRAY ARRAY['untracked', 'tagged', 'hot_appointment'] LOOP
+  FOREACH name IN ARRAY ARRAY['untracked', 'tagged', 'counted', 'hot_appointment'] LOOP
     EXECUTE format('ALTER TABLE %I ADD FOREIGN KEY (patient_id) REFERENCES patient, ADD FOREIGN KEY (doctor_id) REFERENCES doctor', name);
   END LOOP;
 END
 $$;
 SELECT clinicache.track('tagged', 'appointment', options => '{"counters": []}');
+SELECT clinicache.track('counted', 'appointment', options => '{"counters": [
+  {"counter": "counted", "by": {"clinic": "clinic", "doctor": "doctor", "client": "patient"}, "day": "date", "class": "status"}]}');
