@@ -23,6 +23,6 @@ BEGIN
   END LOOP;
 END
 $$;
-SELECT clinicache.track('tracked', 'appointment');
-SELECT clinicache.track('tracked_fk', 'appointment');
+SELECT clinicache.track('tracked', 'appointment', options => '{"counters": []}');
+SELECT clinicache.track('tracked_fk', 'appointment', options => '{"counters": []}');
 VACUUM ANALYZE;

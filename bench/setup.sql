@@ -7,12 +7,15 @@ CREATE EXTENSION pgq;
 \set table untracked
 \ir table.sql
 CREATE TABLE clinicache    (LIKE untracked INCLUDING ALL);
+CREATE TABLE counted       (LIKE untracked INCLUDING ALL);
 CREATE TABLE tcn           (LIKE untracked INCLUDING ALL);
 CREATE TABLE notify_by_tag (LIKE untracked INCLUDING ALL);
 CREATE TABLE log_by_hand   (LIKE untracked INCLUDING ALL);
 CREATE TABLE pgq           (LIKE untracked INCLUDING ALL);
 
-SELECT clinicache.track('clinicache', 'appointment');
+-- tags alone, as the others; and with the preset's counters
+SELECT clinicache.track('clinicache', 'appointment', options => '{"counters": []}');
+SELECT clinicache.track('counted', 'appointment');
 
 -- contrib/tcn: one notification a row
 CREATE TRIGGER tcn AFTER INSERT OR UPDATE OR DELETE ON tcn FOR EACH ROW EXECUTE FUNCTION triggered_change_notification();
