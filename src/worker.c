@@ -54,6 +54,7 @@
 
 #define FOLD_RECORDS 256		/* readers of counters pass over no more than that, about ... */
 #define FOLD_RETRY_MS 10000
+#define STEP_LOCK_MS 500			/* less than deadlock_timeout, which would end the other */
 #define FOLD_IDLE_MS 1000		/* ... nor over what is older */
 
 /* a pause of so many microseconds for each record of the pass before, coalesce_ms at most */
@@ -416,7 +417,7 @@ call(const char *name)
 
 /* Time has passed: emit clock edges.  If another session is at it, try again soon. */
 static void
-edges(void)
+edges(bool unused)
 {
 	bool		done = DatumGetBool(call("maintain_edges"));
 
@@ -435,7 +436,7 @@ is_midnight(void)
 }
 
 static void
-try_fold(bool merge)
+fold(bool merge)
 {
 	begin_transaction("folding");
 	if (OidIsValid(get_extension_oid(CC_EXTENSION, true)))
@@ -444,41 +445,54 @@ try_fold(bool merge)
 }
 
 /*
- * Fold counters: "merge" leaves no batches for readers to look into.  An error is
- * logged, and it is tried again later: delivery must not suffer from it.
+ * What must not keep delivery from going on: an error in it is logged, and it is
+ * tried again later.  Nor does it wait for a lock for long: DROP EXTENSION holds
+ * some and waits for others, which this process may have.
  */
-static void
-fold(bool merge)
+static bool
+attempt(void (*step) (bool), bool arg)
 {
 	MemoryContext context = CurrentMemoryContext;
+	volatile bool done = false;
+	int			before = LockTimeout;
 
-	last_fold = GetCurrentTimestamp();
-	unfolded = 0;
-	if (last_fold < fold_after && fold_after - last_fold <= FOLD_RETRY_MS * 1000L)
-		return;
+	LockTimeout = STEP_LOCK_MS;
 	PG_TRY();
 	{
-		try_fold(merge);
+		step(arg);
+		done = true;
 	}
 	PG_CATCH();
 	{
 		if (asked_to_end)
 			PG_RE_THROW();
 		MemoryContextSwitchTo(context);
-		EmitErrorReport();
+		if (geterrcode() != ERRCODE_LOCK_NOT_AVAILABLE)
+			EmitErrorReport();
 		AbortOutOfAnyTransaction();
 		FlushErrorState();
-		fold_after = GetCurrentTimestamp() + FOLD_RETRY_MS * 1000L;
 	}
 	PG_END_TRY();
+	LockTimeout = before;
+	return done;
+}
+
+/* Fold counters: "merge" leaves no batches for readers to look into. */
+static void
+fold_now(bool merge)
+{
+	last_fold = GetCurrentTimestamp();
+	unfolded = 0;
+	if (last_fold < fold_after && fold_after - last_fold <= FOLD_RETRY_MS * 1000L)
+		return;
+	fold_after = attempt(fold, merge) ? 0 : GetCurrentTimestamp() + FOLD_RETRY_MS * 1000L;
 }
 
 static void
-upkeep(void)
+upkeep(bool unused)
 {
-	last_upkeep = GetCurrentTimestamp();
-	edges();
-	fold(true);
+	edges(false);
+	fold_now(true);
 	(void) call("maintain_counters");
 	(void) call("maintain_empty");
 	(void) call("maintain_history");
@@ -562,11 +576,14 @@ run(void)
 		pause_for(pass(pos_due));
 		if (!extension_gone &&
 			(unfolded >= FOLD_RECORDS || is_past(last_fold, GetCurrentTimestamp(), FOLD_IDLE_MS)))
-			fold(false);
+			fold_now(false);
 		if (!extension_gone && is_past(last_upkeep, now, cc_upkeep_interval * 1000))
-			upkeep();
-		else if (!extension_gone && is_midnight())
-			edges();
+		{
+			last_upkeep = GetCurrentTimestamp();
+			(void) attempt(upkeep, false);
+		}
+		else if (!extension_gone && is_midnight() && !attempt(edges, false))
+			next_midnight = cc_clock() + HEARTBEAT_MS * 1000L;
 		forgive(now);
 	}
 }

@@ -166,7 +166,8 @@ $db->do(q{
 	END $$});
 mark();
 $db->do('CALL night()');
-is(told(), 'past:1', 'time passes in a procedure');
+# the first commit may say as well that the window opens just then
+like(told(), qr/^(?:past:\* )?past:1$/, 'time passes in a procedure');
 
 $db->do(q{
 	CREATE TABLE h(id int, at timestamptz, txt text);
