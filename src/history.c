@@ -20,6 +20,7 @@
 #include "access/heapam.h"
 #include "access/htup_details.h"
 #include "catalog.h"
+#include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
@@ -124,4 +125,21 @@ cc_history_lock(void)
 {
 	cc_catalog_require_primary();
 	return ConditionalLockRelationOid(cc_catalog_relid(CC_TABLE_HISTORY), ShareRowExclusiveLock);
+}
+
+/*
+ * The same, but for a moment it is waited for: the worker has it for about as long
+ * once a second, when it stores its position.
+ */
+bool
+cc_history_lock_soon(void)
+{
+	for (int tries = 0; tries < 20; tries++)
+	{
+		if (cc_history_lock())
+			return true;
+		CHECK_FOR_INTERRUPTS();
+		pg_usleep(5000L);
+	}
+	return false;
 }

@@ -22,6 +22,7 @@ typedef struct HistoryRow
 } HistoryRow;
 
 extern bool cc_history_lock(void);
+extern bool cc_history_lock_soon(void);
 extern bool cc_history_newest(HistoryRow *row, Snapshot snapshot, bool delivered);
 extern bool cc_history_newest_before(HistoryRow *row, Snapshot snapshot, TimestampTz limit);
 extern void cc_history_trim(Snapshot snapshot, int64 first, int64 delivered);

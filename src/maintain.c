@@ -45,7 +45,7 @@ clinicache_maintain_deliver(PG_FUNCTION_ARGS)
 
 	if (cc_shared_deliver_now())
 		PG_RETURN_VOID();
-	if (!cc_history_lock())
+	if (!cc_history_lock_soon())
 		PG_RETURN_VOID();
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	pos = cc_position_text(cc_position_from_snapshot(snapshot, true));
@@ -147,7 +147,7 @@ clinicache_maintain_empty(PG_FUNCTION_ARGS)
 	Snapshot	snapshot;
 	int			count;
 
-	if (!cc_history_lock())
+	if (!cc_history_lock_soon())
 		PG_RETURN_INT32(0);
 	cc_table_stats_trim();
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
