@@ -268,6 +268,33 @@ cc_counter_contribution(Tracker *tracker, CounterRule *rule, TenantZone *zone,
 	return true;
 }
 
+/*
+ * The row's tenant, whole; NULL: it has none.  Good until the next call of anything
+ * here.
+ */
+const char *
+cc_counter_tenant(Tracker *tracker, const Datum *values, const bool *nulls)
+{
+	prepare_scratch();
+	if (tracker->tenant == NULL || !make_whole_text(tracker, tracker->tenant, values, nulls))
+		return NULL;
+	return text_scratch.data;
+}
+
+/*
+ * Note among this transaction's deltas that a tenant's (NULL: nobody's) row with the
+ * contribution came (n = 1) or went (-1).
+ */
+void
+cc_contribution_add(const Contribution *contribution, const char *tenant, int tenant_len, int n)
+{
+	Numeric		sum = contribution->sum;
+
+	if (sum != NULL && n < 0)
+		sum = DatumGetNumeric(DirectFunctionCall1(numeric_uminus, NumericGetDatum(sum)));
+	cc_deltas_add(tenant, tenant_len, contribution->name, contribution->len, n, sum);
+}
+
 static bool
 any_changed(Tracker *tracker, const Bitmapset *watch)
 {
@@ -283,17 +310,12 @@ static void
 add_row(Tracker *tracker, CounterRule *rule, const Datum *values, const bool *nulls, int n)
 {
 	Contribution contribution;
-	Numeric		sum;
 	bool		has_tenant;
 
 	if (!cc_counter_contribution(tracker, rule, NULL, values, nulls, &contribution))
 		return;
-	sum = contribution.sum;
-	if (sum != NULL && n < 0)
-		sum = DatumGetNumeric(DirectFunctionCall1(numeric_uminus, NumericGetDatum(sum)));
 	has_tenant = tracker->tenant && make_text(tracker, tracker->tenant, values, nulls);
-	cc_deltas_add(has_tenant ? text_scratch.data : NULL, text_scratch.len,
-				  contribution.name, contribution.len, n, sum);
+	cc_contribution_add(&contribution, has_tenant ? text_scratch.data : NULL, text_scratch.len, n);
 }
 
 /*

@@ -26,6 +26,9 @@ extern bool cc_counter_can_sum(const ValueType *type);
 extern bool cc_counter_contribution(Tracker *tracker, CounterRule *rule, TenantZone *zone,
 									const Datum *values, const bool *nulls,
 									Contribution *contribution);
+extern const char *cc_counter_tenant(Tracker *tracker, const Datum *values, const bool *nulls);
+extern void cc_contribution_add(const Contribution *contribution, const char *tenant,
+								int tenant_len, int n);
 extern void cc_counter_change(Tracker *tracker, const Datum *old_values, const bool *old_nulls,
 							  const Datum *new_values, const bool *new_nulls);
 extern void cc_counter_distrust(const List *ids);

@@ -42,11 +42,9 @@
 
 typedef struct TableScan
 {
-	List	   *sources;
 	CellVisit	visit;
 	void	   *arg;
 	int64		rows;
-	MemoryContext row_context;
 	bool		tell;			/* progress */
 	TimestampTz told;
 	const char *name;			/* of the table, for that */
@@ -58,17 +56,12 @@ Jsonb *
 cc_scan_config(Oid relid, bool missing_ok)
 {
 	Relation	rel = table_open(relid, AccessShareLock);
+	Trigger    *trigger = cc_tracker_trigger(rel, true);
 	Jsonb	   *config = NULL;
 
-	for (int i = 0; config == NULL && rel->trigdesc && i < rel->trigdesc->numtriggers; i++)
-	{
-		Trigger    *trigger = &rel->trigdesc->triggers[i];
-
-		if (trigger->tgnargs == 1 && cc_catalog_is_function(trigger->tgfoid, "row_change"))
-			config = DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
-														CStringGetDatum(trigger->tgargs[0])));
-	}
-	if (config == NULL && !missing_ok)
+	if (trigger != NULL)
+		config = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(trigger->tgargs[0])));
+	else if (!missing_ok)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("table \"%s\" is counted, but not tracked any more",
@@ -243,9 +236,11 @@ tell_progress(TableScan *scan)
 					scan->rows, Max(scan->expected, (double) scan->rows), scan->name)));
 }
 
-static void
-count_row(TableScan *scan, Tracker *tracker, TupleTableSlot *slot)
+static bool
+count_row(Tracker *tracker, TupleTableSlot *slot, void *arg)
 {
+	TableScan  *scan = arg;
+
 	for (int i = 0; i < tracker->ncounters; i++)
 	{
 		CounterRule *rule = &tracker->counters[i];
@@ -259,54 +254,65 @@ count_row(TableScan *scan, Tracker *tracker, TupleTableSlot *slot)
 		packed = (PackedCell) {contribution.name, contribution.len, 1, contribution.sum};
 		cc_contribution_expand(&packed, scan->visit, scan->arg);
 	}
+	scan->rows++;
+	tell_progress(scan);
+	return true;
 }
 
 static void
-scan_one(TableScan *scan, Relation rel, Jsonb *config, Snapshot snapshot)
+scan_one(Relation rel, Tracker *tracker, Snapshot snapshot, RowVisit visit, void *arg)
 {
-	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "clinicache scan",
-											   ALLOCSET_DEFAULT_SIZES);
-	Tracker    *tracker = cc_config_compile(rel, config, work);
+	MemoryContext row_context = AllocSetContextCreate(CurrentMemoryContext, "clinicache scan row",
+													  ALLOCSET_DEFAULT_SIZES);
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
-	TableScanDesc table_scan = table_beginscan(rel, snapshot, 0, NULL);
-	MemoryContext old;
+	TableScanDesc scan = table_beginscan(rel, snapshot, 0, NULL);
+	bool		go_on = true;
 
-	cc_sources_apply(tracker, scan->sources);
-	while (table_scan_getnextslot(table_scan, ForwardScanDirection, slot))
+	while (go_on && table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{
+		MemoryContext old;
+
 		CHECK_FOR_INTERRUPTS();
 		slot_getsomeattrs(slot, tracker->max_attno);
-		old = MemoryContextSwitchTo(scan->row_context);
-		count_row(scan, tracker, slot);
+		old = MemoryContextSwitchTo(row_context);
+		go_on = visit(tracker, slot, arg);
 		MemoryContextSwitchTo(old);
-		MemoryContextReset(scan->row_context);
-		scan->rows++;
-		tell_progress(scan);
+		MemoryContextReset(row_context);
 	}
-	table_endscan(table_scan);
+	table_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
-	MemoryContextDelete(work);
+	MemoryContextDelete(row_context);
 }
 
-static int64
-run(TableScan *scan, Oid relid, Jsonb *config, Snapshot snapshot)
+/*
+ * Call "visit" for each row of the tables, which the caller has locked: one tracked
+ * with the configuration and those below it.  Each comes with a tracker of its own
+ * that counts for the sources, its columns up to max_attno in the slot, and a
+ * CurrentMemoryContext that is reset after it.
+ */
+void
+cc_scan_rows(List *relids, Jsonb *config, List *sources, Snapshot snapshot, RowVisit visit,
+			 void *arg)
 {
-	List	   *relids = cc_sources_lock_table(relid, AccessShareLock);
 	ListCell   *cell;
 
-	scan->row_context = AllocSetContextCreate(CurrentMemoryContext, "clinicache scan row",
-											  ALLOCSET_DEFAULT_SIZES);
 	foreach(cell, relids)
 	{
 		Relation	rel = table_open(lfirst_oid(cell), NoLock);
 
 		/* a foreign partition has no triggers of ours: nothing of it is counted */
 		if (rel->rd_rel->relkind == RELKIND_RELATION)
-			scan_one(scan, rel, config, snapshot);
+		{
+			MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "clinicache scan",
+													   ALLOCSET_DEFAULT_SIZES);
+			Tracker    *tracker = cc_config_compile(rel, config, work);
+
+			cc_sources_apply(tracker, sources);
+			scan_one(rel, tracker, snapshot, visit, arg);
+			MemoryContextDelete(work);
+		}
 		table_close(rel, NoLock);
 	}
-	MemoryContextDelete(scan->row_context);
-	return scan->rows;
 }
 
 /*
@@ -319,12 +325,13 @@ int64
 cc_scan_table(Oid relid, Jsonb *config, List *sources, Snapshot snapshot, CellVisit visit,
 			  void *arg)
 {
-	TableScan	scan = {.sources = sources,.visit = visit,.arg = arg};
+	List	   *relids = cc_sources_lock_table(relid, AccessShareLock);
+	TableScan	scan = {.visit = visit,.arg = arg};
 
 	cc_tenant_zones_at(snapshot);
 	PG_TRY();
 	{
-		(void) run(&scan, relid, config, snapshot);
+		cc_scan_rows(relids, config, sources, snapshot, count_row, &scan);
 	}
 	PG_FINALLY();
 	{
@@ -372,23 +379,22 @@ cc_scan_initial(Oid relid, Jsonb *config, List *sources)
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	InitialCount count = {.cells = cc_cells_create(work)};
 	TableScan	scan = {
-		.sources = sources,
 		.visit = add_initial,
 		.arg = &count,
 		.tell = true,
 		.told = GetCurrentTimestamp(),
 		.name = get_rel_name(relid)
 	};
+	List	   *relids = cc_sources_lock_table(relid, AccessShareLock);
 	Relation	rel = table_open(relid, NoLock);
-	int64		rows;
 
 	scan.expected = rel->rd_rel->reltuples;
 	table_close(rel, NoLock);
 	initStringInfo(&count.name);
-	rows = run(&scan, relid, config, snapshot);
+	cc_scan_rows(relids, config, sources, snapshot, count_row, &scan);
 	cc_store_apply(count.cells, 0);
 	UnregisterSnapshot(snapshot);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(work);
-	return rows;
+	return scan.rows;
 }

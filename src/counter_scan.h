@@ -12,13 +12,19 @@
 
 #include "counter.h"
 #include "counter_source.h"
+#include "executor/tuptable.h"
 #include "utils/jsonb.h"
 #include "utils/relcache.h"
 #include "utils/snapshot.h"
 
+/* called with each row; false: enough of the tracker's table */
+typedef bool (*RowVisit) (Tracker *tracker, TupleTableSlot *slot, void *arg);
+
 extern void cc_scan_init(void);
 extern Jsonb *cc_scan_config(Oid relid, bool missing_ok);
 extern List *cc_scan_unregistered(const char *counter);
+extern void cc_scan_rows(List *relids, Jsonb *config, List *sources, Snapshot snapshot,
+						 RowVisit visit, void *arg);
 extern int64 cc_scan_table(Oid relid, Jsonb *config, List *sources, Snapshot snapshot,
 						   CellVisit visit, void *arg);
 extern int64 cc_scan_initial(Oid relid, Jsonb *config, List *sources);

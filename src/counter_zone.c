@@ -13,25 +13,15 @@
  */
 #include "clinicache.h"
 
-#include "access/table.h"
-#include "access/tableam.h"
-#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "counter.h"
 #include "counter_scan.h"
 #include "counter_source.h"
-#include "deltas.h"
-#include "executor/tuptable.h"
-#include "lib/stringinfo.h"
-#include "miscadmin.h"
 #include "replication/logicalworker.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/inval.h"
-#include "utils/memutils.h"
-#include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 PG_FUNCTION_INFO_V1(clinicache_rezone);
@@ -45,7 +35,6 @@ typedef struct Rezoning
 	char	  **tenants;
 	pg_tz	  **before;
 	pg_tz	  **after;
-	MemoryContext row_context;
 } Rezoning;
 
 static void
@@ -54,50 +43,37 @@ add_in_zone(Tracker *tracker, CounterRule *rule, pg_tz *tz, TupleTableSlot *slot
 {
 	TenantZone	zone = rule->zone;
 	Contribution contribution;
-	Numeric		sum;
 
 	if (tz != NULL)
 		cc_zone_set(&zone, tz);
-	if (!cc_counter_contribution(tracker, rule, &zone, slot->tts_values, slot->tts_isnull,
-								 &contribution))
-		return;
-	sum = contribution.sum;
-	if (sum != NULL && n < 0)
-		sum = DatumGetNumeric(DirectFunctionCall1(numeric_uminus, NumericGetDatum(sum)));
-	cc_deltas_add(tenant, strlen(tenant), contribution.name, contribution.len, n, sum);
+	if (cc_counter_contribution(tracker, rule, &zone, slot->tts_values, slot->tts_isnull,
+								&contribution))
+		cc_contribution_add(&contribution, tenant, strlen(tenant), n);
 }
 
 /* The row's place among the tenants; -1: it is of another. */
 static int
 find_tenant(Rezoning *rezoning, Tracker *tracker, TupleTableSlot *slot)
 {
-	StringInfoData text;
-	SourceColumn *source;
-	Datum		value;
+	const char *tenant = cc_counter_tenant(tracker, slot->tts_values, slot->tts_isnull);
 
-	initStringInfo(&text);
-	if (tracker->tenant->constant)
-		appendStringInfoString(&text, tracker->tenant->constant);
-	else
-	{
-		source = cc_find_value(tracker, tracker->tenant, slot->tts_values, slot->tts_isnull, &value);
-		if (source == NULL)
-			return -1;
-		cc_value_append(&text, &source->type, value);
-	}
-	for (int i = 0; i < rezoning->count; i++)
-		if (strcmp(rezoning->tenants[i], text.data) == 0)
+	for (int i = 0; tenant && i < rezoning->count; i++)
+		if (strcmp(rezoning->tenants[i], tenant) == 0)
 			return i;
 	return -1;
 }
 
-static void
-rezone_row(Rezoning *rezoning, Tracker *tracker, TupleTableSlot *slot)
+static bool
+rezone_row(Tracker *tracker, TupleTableSlot *slot, void *arg)
 {
-	int			which = find_tenant(rezoning, tracker, slot);
+	Rezoning   *rezoning = arg;
+	int			which;
 
+	if (tracker->tenant == NULL || !tracker->counting)
+		return false;
+	which = find_tenant(rezoning, tracker, slot);
 	if (which < 0)
-		return;
+		return true;
 	for (int i = 0; i < tracker->ncounters; i++)
 	{
 		CounterRule *rule = &tracker->counters[i];
@@ -107,39 +83,7 @@ rezone_row(Rezoning *rezoning, Tracker *tracker, TupleTableSlot *slot)
 		add_in_zone(tracker, rule, rezoning->before[which], slot, rezoning->tenants[which], -1);
 		add_in_zone(tracker, rule, rezoning->after[which], slot, rezoning->tenants[which], 1);
 	}
-}
-
-static void
-rezone_table(Rezoning *rezoning, Relation rel, Jsonb *config, List *sources, Snapshot snapshot)
-{
-	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "clinicache rezone",
-											   ALLOCSET_DEFAULT_SIZES);
-	Tracker    *tracker = cc_config_compile(rel, config, work);
-	TupleTableSlot *slot;
-	TableScanDesc scan;
-
-	cc_sources_apply(tracker, sources);
-	if (tracker->tenant == NULL || !tracker->counting)
-	{
-		MemoryContextDelete(work);
-		return;
-	}
-	slot = table_slot_create(rel, NULL);
-	scan = table_beginscan(rel, snapshot, 0, NULL);
-	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
-	{
-		MemoryContext old;
-
-		CHECK_FOR_INTERRUPTS();
-		slot_getsomeattrs(slot, tracker->max_attno);
-		old = MemoryContextSwitchTo(rezoning->row_context);
-		rezone_row(rezoning, tracker, slot);
-		MemoryContextSwitchTo(old);
-		MemoryContextReset(rezoning->row_context);
-	}
-	table_endscan(scan);
-	ExecDropSingleTupleTableSlot(slot);
-	MemoryContextDelete(work);
+	return true;
 }
 
 static void
@@ -158,14 +102,7 @@ rezone_source(Rezoning *rezoning, Oid relid, List *sources)
 		return;
 	}
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	foreach(cell, relids)
-	{
-		Relation	rel = table_open(lfirst_oid(cell), NoLock);
-
-		if (rel->rd_rel->relkind == RELKIND_RELATION)
-			rezone_table(rezoning, rel, config, sources, snapshot);
-		table_close(rel, NoLock);
-	}
+	cc_scan_rows(relids, config, sources, snapshot, rezone_row, rezoning);
 	UnregisterSnapshot(snapshot);
 }
 
@@ -220,8 +157,6 @@ clinicache_rezone(PG_FUNCTION_ARGS)
 	rezoning.tenants = text_array(PG_GETARG_ARRAYTYPE_P(0), &rezoning.count);
 	rezoning.before = zones(text_array(PG_GETARG_ARRAYTYPE_P(1), &count), rezoning.count);
 	rezoning.after = zones(text_array(PG_GETARG_ARRAYTYPE_P(2), &count), rezoning.count);
-	rezoning.row_context = AllocSetContextCreate(CurrentMemoryContext, "clinicache rezone row",
-												 ALLOCSET_DEFAULT_SIZES);
 	foreach(cell, sources)
 	{
 		Oid			relid = ((CounterSource *) lfirst(cell))->relid;

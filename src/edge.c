@@ -459,7 +459,7 @@ open_table(Oid relid)
 static void
 emit_table(EdgePass *pass, Relation rel)
 {
-	Tracker    *tracker = cc_tracker_get(rel, cc_tracker_trigger(rel));
+	Tracker    *tracker = cc_tracker_get(rel, cc_tracker_trigger(rel, false));
 	Oid			user;
 	int			security;
 	int			nest;

@@ -214,7 +214,7 @@ clinicache_preview_rows(PG_FUNCTION_ARGS)
 		return (Datum) 0;
 	rel = table_open(PG_GETARG_OID(0), AccessShareLock);
 	desc = RelationGetDescr(rel);
-	tracker = cc_tracker_get(rel, cc_tracker_trigger(rel));
+	tracker = cc_tracker_get(rel, cc_tracker_trigger(rel, false));
 	if (tracker->broken)
 		ereport(ERROR,
 				(errcode(tracker->broken_code), errmsg("%s", tracker->broken)));

@@ -246,9 +246,9 @@ forget_dropped(void)
 	}
 }
 
-/* The row trigger of a tracked table; ERROR if it is not tracked. */
+/* The row trigger of a tracked table; ERROR, or NULL, if it is not tracked. */
 Trigger *
-cc_tracker_trigger(Relation rel)
+cc_tracker_trigger(Relation rel, bool missing_ok)
 {
 	for (int i = 0; rel->trigdesc && i < rel->trigdesc->numtriggers; i++)
 	{
@@ -257,6 +257,8 @@ cc_tracker_trigger(Relation rel)
 		if (trigger->tgnargs == 1 && cc_catalog_is_function(trigger->tgfoid, "row_change"))
 			return trigger;
 	}
+	if (missing_ok)
+		return NULL;
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
 			 errmsg("table \"%s\" is not tracked", RelationGetRelationName(rel)),

@@ -190,7 +190,7 @@ extern Tracker *cc_config_compile(Relation rel, Jsonb *config, MemoryContext con
 /* tracker.c */
 extern void cc_tracker_init(void);
 extern bool cc_tracker_trusts(Oid owner);
-extern Trigger *cc_tracker_trigger(Relation rel);
+extern Trigger *cc_tracker_trigger(Relation rel, bool missing_ok);
 extern Tracker *cc_tracker_get(Relation rel, Trigger *trigger);
 
 /* emit.c */
