@@ -73,8 +73,8 @@ BEGIN
     WHEN member IS NOT NULL THEN format('belongs to extension %I', member)
     WHEN class.relpersistence = 't' THEN 'a temporary table'
     WHEN EXISTS (SELECT FROM clinicache._own_triggers(rel) AS t WHERE t.fires_on = 'row') THEN 'is tracked already'
-    WHEN parent IS NOT NULL THEN format(CASE WHEN class.relispartition THEN 'a partition of %s: it is tracked with that'
-                                             ELSE 'inherits from %s: it is tracked with that' END, parent)
+    WHEN parent IS NOT NULL THEN format(CASE WHEN class.relispartition THEN 'a partition of %s, and follows it'
+                                             ELSE 'inherits from %s, and follows it' END, parent)
     WHEN EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = rel AND t.tgname IN ('clinicache', 'clinicache_truncate')
                                                AND t.oid NOT IN (SELECT o.id FROM clinicache._own_triggers(rel) AS o))
       THEN 'has a trigger of somebody else''s called "clinicache" or "clinicache_truncate": rename that'
@@ -245,7 +245,7 @@ BEGIN
   zone := clinicache._plan_zone(rel, preset.tags, resolved);
   IF zone <> '{}' THEN
     options := options || jsonb_build_object('zone', zone);
-    reasons := reasons || format('the time of day stands in a column of its own: %s is a guess, say "utc" for moments in UTC', zone);
+    reasons := reasons || format('the time of day stands in a column of its own: check the zone, %s', zone);
   END IF;
   IF NOT by_name THEN
     options := options || '{"counters": []}';
@@ -276,9 +276,9 @@ AS $$
            jsonb_build_array(t.name || ':all', 'hours')), 'strict $[*] ? (@.type() != "null")'),
          CASE WHEN cardinality(k.cols) = 1 THEN jsonb_build_object('id', k.cols[1]) ELSE '{}' END
   FROM (SELECT translate(c.relname::text, '{}*', '___') AS name FROM pg_class AS c WHERE c.oid = rel) AS t,
-       (SELECT array_agg(a.attname::text ORDER BY a.attnum) AS cols
+       (SELECT CASE WHEN count(*) = 1 OR NOT bool_or(a.attname ~ '[{}|]') THEN array_agg(a.attname::text ORDER BY a.attnum) END AS cols
         FROM pg_index AS i JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::int2[])
-        WHERE i.indrelid = rel AND i.indisprimary HAVING count(*) = 1 OR NOT bool_or(a.attname ~ '[{}|]')) AS k
+        WHERE i.indrelid = rel AND i.indisprimary) AS k
 $$;
 COMMENT ON FUNCTION clinicache._own_name_tags(regclass, boolean) IS
   'Internal: tag templates named after a table: its row, its clinic''s rows, all; and the column behind {id}';
@@ -478,9 +478,10 @@ END
 $$;
 COMMENT ON FUNCTION clinicache._plan_proposals(name) IS 'Internal: a proposal for each table of a schema, those that are skipped last';
 
+-- compiling the many small queries would take longer than running them
 CREATE FUNCTION clinicache.plan(schema name)
 RETURNS TABLE (relation regclass, entity text, action text, columns jsonb, tenant text, statement text, left_out text[], reason text)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 BEGIN
   IF plan.schema IS NULL THEN
