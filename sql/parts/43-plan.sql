@@ -444,6 +444,16 @@ COMMENT ON FUNCTION clinicache._one_source_each(jsonb) IS
 -- What users call
 -- ---------------------------------------------------------------------------------------------------------------------
 
+CREATE FUNCTION clinicache._shown_tenant(made jsonb) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE jsonb_typeof(c.given) WHEN 'array' THEN array_to_string(clinicache._texts(c.given), ', ')
+                                    WHEN 'object' THEN coalesce(c.given ->> 'lookup', format('=%L', c.given ->> 'const'))
+                                    ELSE made ->> 'tenant' END
+  FROM (SELECT made -> 'columns' -> (made ->> 'tenant')) AS c(given)
+$$;
+COMMENT ON FUNCTION clinicache._shown_tenant(jsonb) IS 'Internal: where a configuration has the tenant from, for people to read';
+
 CREATE FUNCTION clinicache._plan_proposals(schema name) RETURNS TABLE (relation regclass, proposal jsonb)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -493,10 +503,7 @@ BEGIN
   END IF;
   RETURN QUERY
     SELECT p.relation, p.proposal ->> 'entity', CASE WHEN p.proposal ? 'error' THEN 'skip' ELSE 'track' END,
-           (m.made -> 'columns') || coalesce((SELECT jsonb_object_agg(l.key, jsonb_build_object('lookup', l.value))
-                                              FROM jsonb_each(m.made -> 'lookups') AS l), '{}'),
-           coalesce(m.made #>> ARRAY['lookups', m.made ->> 'tenant'], array_to_string(clinicache._texts(m.made #> ARRAY['columns', m.made ->> 'tenant']), ', '),
-                    m.made ->> 'tenant'),
+           m.made -> 'columns', clinicache._shown_tenant(m.made),
            CASE WHEN p.proposal ? 'config'
                 THEN format('SELECT clinicache.track(%L, %L);', clinicache._table_name(p.relation), p.proposal -> 'config')
                 WHEN p.proposal ? 'entity'

@@ -277,7 +277,7 @@ our %TABLE = (
 			clinic =>
 			  '(SELECT p.organization_id FROM ehr.medical_records m JOIN ehr.patients p USING (patient_id) WHERE m.medical_record_id = r.medical_id)'
 		},
-		via => { patient => 'ehr.medical_records' },
+		via => { clinic => 'ehr.medical_records', patient => 'ehr.medical_records' },
 		cols => {
 			vital_sign_id => 'key:int', medical_id => 'fk:ehr.medical_records?',
 			pulse => 'num?'
