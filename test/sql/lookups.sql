@@ -135,6 +135,26 @@ INSERT INTO diagnosis VALUES (1, 'p1', 'J45');
 SELECT pending();
 COMMIT;
 
+-- clock edges of looked-up clinics, in the clinic's time zone
+INSERT INTO clinicache.tenant VALUES ('1', 'Africa/Cairo'), ('7', 'America/New_York');
+CREATE TABLE visit (id int PRIMARY KEY, patient text REFERENCES patients, at timestamptz);
+SELECT clinicache.track('visit', '{"tenant": "clinic", "lookups": {"clinic": "patient -> patients(id).clinic_id"}, "tags": [
+  {"tag": "today:{clinic}", "window": "today", "time": ["at"]}, {"tag": "dashboard:{clinic}", "edge": "day"}, "visits:{clinic}:{at|date}"]}');
+INSERT INTO visit VALUES (1, 'p1', '2026-11-29 10:00Z'), (2, 'p2', '2026-11-29 10:00Z'), (3, 'nobody', '2026-11-29 10:00Z');
+BEGIN;
+INSERT INTO visit VALUES (4, 'p1', '2026-11-28 23:00Z'), (5, 'p2', '2026-11-28 23:00Z');
+SELECT string_agg(tag, ' ' ORDER BY tag) FROM clinicache.pending_tags() WHERE tag LIKE 'visits:%';
+ROLLBACK;
+BEGIN;
+SELECT clinicache.emit_edges('2026-11-28 21:59:59Z', '2026-11-28 22:00:01Z') > 0 AS cairo;
+SELECT pending();
+ROLLBACK;
+BEGIN;
+SELECT clinicache.emit_edges('2026-11-29 04:59:59Z', '2026-11-29 05:00:01Z') > 0 AS new_york;
+SELECT pending();
+ROLLBACK;
+SELECT clinicache.untrack('visit');
+
 -- what cannot be
 SELECT clinicache.track('reviews', '{"tags": ["r:{c}"], "lookups": {"c": "by_doctor"}}');
 SELECT clinicache.track('reviews', '{"tags": ["r:{c}"], "lookups": {"c": "by_doctor -> nowhere(id).x"}}');
