@@ -10,13 +10,6 @@
 -- Paths
 -- ---------------------------------------------------------------------------------------------------------------------
 
-CREATE FUNCTION clinicache._path_name(name text) RETURNS text
-LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-AS $$
-  SELECT CASE WHEN name ~ '^[A-Za-z0-9_]+$' THEN name ELSE '"' || replace(name, '"', '""') || '"' END
-$$;
-COMMENT ON FUNCTION clinicache._path_name(text) IS 'Internal: a name as it stands in a look-up, quoted if it has to be';
-
 CREATE FUNCTION clinicache._path_text(path text, first int, last int, default_schema text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$

@@ -133,7 +133,7 @@ BEGIN
                  ELSE a.attname = ANY (names) END
       ORDER BY array_position(names, a.attname::text), a.attnum LIMIT 1) AS k
     WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND NOT c.relispartition AND c.oid >= 16384
-      AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', 'clinicache') AND c.relname <> '_prisma_migrations'
+      AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', 'clinicache') AND NOT clinicache._is_bookkeeping(c.relname::text)
       AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
       AND NOT EXISTS (SELECT FROM pg_trigger AS t
                       WHERE t.tgrelid = c.oid AND t.tgfoid IN ('clinicache.row_change()'::regprocedure, 'clinicache.truncate_change()'::regprocedure))

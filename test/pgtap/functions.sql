@@ -1,6 +1,6 @@
 -- Functions: signatures as the README promises them, language, volatility, strictness, parallel safety, search_path, comments.
 BEGIN;
-SELECT plan(91);
+SELECT plan(93);
 
 CREATE TEMP VIEW ours AS
 SELECT p.*, l.lanname::text AS language, p.oid::regprocedure::text AS signature, left(p.proname, 1) = '_' AS internal
@@ -12,6 +12,8 @@ INSERT INTO wanted VALUES
   -- tracking
   ('track', 'relation regclass, entity text, columns jsonb DEFAULT ''{}''::jsonb, options jsonb DEFAULT ''{}''::jsonb', 'void', 'plpgsql', 'v - u'),
   ('track', 'relation regclass, config jsonb', 'void', 'plpgsql', 'v - u'),
+  ('plan', 'schema name', 'TABLE(relation regclass, entity text, action text, columns jsonb, tenant text, statement text, left_out text[], reason text)', 'plpgsql', 's - u'),
+  ('track_schema', 'schema name', 'TABLE(relation regclass, statement text)', 'plpgsql', 'v - u'),
   ('untrack', 'relation regclass', 'void', 'plpgsql', 'v - u'),
   ('untrack_all', '', 'void', 'plpgsql', 'v - u'),
   -- looking
@@ -128,8 +130,9 @@ SELECT set_eq($$ SELECT signature, unnest(proconfig) FROM ours WHERE proconfig I
                         ('clinicache.track(regclass,jsonb)', 'citus.enable_unsafe_triggers=on'),
                         ('clinicache.ddl_done()', 'citus.enable_unsafe_triggers=on'),
                         ('clinicache.ddl_dropped()', 'citus.enable_unsafe_triggers=on'),
-                        ('clinicache.health()', 'jit=off'), ('clinicache.typescript()', 'jit=off') $$,
-              'no other settings, but for Citus where triggers are made, and no compiling for catalogs');
+                        ('clinicache.health()', 'jit=off'), ('clinicache.typescript()', 'jit=off'),
+                        ('clinicache.plan(name)', 'jit=off'), ('clinicache.track_schema(name)', 'client_min_messages=warning') $$,
+              'no other settings, but for Citus where triggers are made, no compiling for catalogs, and no notices of what the plan says');
 
 -- Volatility: what reads tables is not IMMUTABLE, what changes or locks something is VOLATILE.
 SELECT is_empty($$ SELECT signature FROM ours WHERE provolatile = 'i' AND language <> 'c' AND prosrc ~* '\mclinicache\.[a-z]+\M(?!\()|\mpg_(class|attribute|trigger|proc|type)\M' $$,
