@@ -345,6 +345,10 @@ BEGIN
       RETURN jsonb_build_object('const', replace(substr(col, 3, length(col) - 3), '''''', ''''));
     END IF;
     names := ARRAY[col];
+  ELSIF jsonb_typeof(given) = 'object' AND (jsonb_typeof(given -> 'const') = 'string' OR jsonb_typeof(given -> 'lookup') = 'string')
+        AND given - 'const' - 'lookup' = '{}' AND NOT (given ? 'const' AND given ? 'lookup') THEN
+    -- as tracked_tables shows it
+    RETURN given;
   ELSIF jsonb_typeof(given) = 'array' AND jsonb_array_length(given) > 0
         AND NOT jsonb_path_exists(given, '$[*] ? (@.type() != "string")') THEN
     names := clinicache._texts(given);

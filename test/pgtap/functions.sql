@@ -1,6 +1,6 @@
 -- Functions: signatures as the README promises them, language, volatility, strictness, parallel safety, search_path, comments.
 BEGIN;
-SELECT plan(91);
+SELECT plan(93);
 
 CREATE TEMP VIEW ours AS
 SELECT p.*, l.lanname::text AS language, p.oid::regprocedure::text AS signature, left(p.proname, 1) = '_' AS internal
@@ -25,6 +25,7 @@ INSERT INTO wanted VALUES
   ('trigger_config', 'trigger oid', 'jsonb', 'c', 's s s'),
   ('template_prefix', 'template text', 'text', 'c', 'i s s'),
   ('template_columns', 'template text', 'text[]', 'c', 'i s s'),
+  ('lookup_steps', 'path text', 'TABLE(step integer, schema_name text, table_name text, key text, value text)', 'c', 'i s s'),
   -- catch-up: a null position is a subscriber that starts afresh, so changes() is not strict
   ('position', '', 'text', 'c', 'v - u'),
   ('changes', 'since text, tenants text[] DEFAULT NULL::text[], max_tags integer DEFAULT 10000', 'jsonb', 'c', 'v - u'),
@@ -81,6 +82,7 @@ INSERT INTO wanted VALUES
   ('revoke_reader', 'role name', 'void', 'plpgsql', 'v - u'),
   -- triggers
   ('row_change', '', 'trigger', 'c', 'v - u'),
+  ('parent_change', '', 'trigger', 'c', 'v - u'),
   ('truncate_change', '', 'trigger', 'c', 'v - u'),
   ('tenant_changed', '', 'trigger', 'c', 'v - u'),
   ('tenant_rezone', '', 'trigger', 'plpgsql', 'v - u'),

@@ -26,7 +26,7 @@ CREATE FUNCTION pg_temp.given_to(role text) RETURNS text[] LANGUAGE sql AS $$
   SELECT array_agg(g.privilege ORDER BY g.privilege COLLATE "C") FROM given AS g WHERE g.role = given_to.role AND left(g.privilege, 1) <> '_'
 $$;
 
-SELECT is(pg_temp.given_to('public'), ARRAY['row_change() EXECUTE', 'tenant_changed() EXECUTE', 'truncate_change() EXECUTE'],
+SELECT is(pg_temp.given_to('public'), ARRAY['parent_change() EXECUTE', 'row_change() EXECUTE', 'tenant_changed() EXECUTE', 'truncate_change() EXECUTE'],
           'PUBLIC may execute trigger functions, which nobody can call, and nothing else');
 SELECT is_empty('SELECT role, privilege FROM given WHERE role <> $$public$$', 'nobody but the owner has anything');
 SELECT is_empty($$ SELECT privilege FROM given WHERE role = 'public' AND left(privilege, 1) = '_' $$, 'no internal function is PUBLIC''s');
@@ -83,7 +83,7 @@ SELECT lives_ok($$ SELECT clinicache.grant_tracker('pgtap_owner') $$, 'grant_tra
 SELECT is(pg_temp.given_to('pgtap_owner'),
           ARRAY['alias SELECT', 'check_config(regclass,jsonb) EXECUTE', 'class SELECT', 'count_rows(regclass,jsonb) EXECUTE',
                 'emit_prefix(text,text,text) EXECUTE', 'entity SELECT', 'forget_counters(regclass) EXECUTE',
-                'invalidate(text[],text,text) EXECUTE', 'invalidate_prefix(text,text,text) EXECUTE', 'pending_tags() EXECUTE',
+                'invalidate(text[],text,text) EXECUTE', 'invalidate_prefix(text,text,text) EXECUTE', 'lookup_steps(text) EXECUTE', 'pending_tags() EXECUTE',
                 'plan(name) EXECUTE', 'preview(regclass,jsonb,jsonb) EXECUTE', 'preview_rows(regclass,record,record) EXECUTE', 'profile SELECT',
                 'rebuild(text) EXECUTE', 'schema USAGE',
                 'tag(text,jsonb) EXECUTE', 'tag_templates SELECT', 'template_columns(text) EXECUTE', 'template_prefix(text) EXECUTE',
@@ -117,7 +117,7 @@ SELECT is((SELECT array_agg(privilege ORDER BY privilege COLLATE "C") FROM given
           ARRAY['changes(text,text[],integer) EXECUTE', 'position() EXECUTE', 'reached(text) EXECUTE', 'schema USAGE', 'tag(text,jsonb) EXECUTE'],
           'leaves a subscriber');
 SELECT lives_ok($$ SELECT clinicache.grant_tracker('pgtap_owner'), clinicache.revoke_subscriber('pgtap_owner') $$, 'revoke_subscriber from a tracker');
-SELECT is((SELECT cardinality(pg_temp.given_to('pgtap_owner'))), 26, 'leaves a tracker');
+SELECT is((SELECT cardinality(pg_temp.given_to('pgtap_owner'))), 27, 'leaves a tracker');
 SELECT lives_ok($$ SELECT clinicache.revoke_tracker('pgtap_owner') $$, 'revoke_tracker');
 SELECT is_empty($$ SELECT privilege FROM given WHERE role = 'pgtap_owner' $$, 'takes all of it');
 SELECT lives_ok($$ SELECT clinicache.grant_subscriber('pgtap Quoted'), clinicache.grant_tracker('pgtap Quoted'),
