@@ -310,7 +310,9 @@ cc_tracker_get(Relation rel, Trigger *trigger)
 	/* compile before touching the entry: it may fail, and may invalidate */
 	tracker = compile_safely(rel, trigger);
 	tracker->trigger = trigger->tgoid;
-	tracker->stats = cc_table_stats(relid);
+	/* a parent's rows are counted where it is tracked itself */
+	tracker->stats = cc_catalog_is_function(trigger->tgfoid, "row_change") ?
+		cc_table_stats(relid) : NULL;
 	entry = hash_search(trackers, &relid, HASH_ENTER, &found);
 	if (!found)
 		entry->first = NULL;

@@ -160,7 +160,7 @@ typedef struct Tracker
 	DeletedKind deleted_kind;
 	List	   *deleted_values; /* of char * */
 
-	TableStats *stats;			/* NULL: of a dry run */
+	TableStats *stats;			/* NULL: nobody counts */
 	int			ntags;
 	TrackedTag *tags;			/* ordered by group */
 	int			ngroups;

@@ -117,7 +117,7 @@ SELECT is((SELECT array_agg(privilege ORDER BY privilege COLLATE "C") FROM given
           ARRAY['changes(text,text[],integer) EXECUTE', 'position() EXECUTE', 'reached(text) EXECUTE', 'schema USAGE', 'tag(text,jsonb) EXECUTE'],
           'leaves a subscriber');
 SELECT lives_ok($$ SELECT clinicache.grant_tracker('pgtap_owner'), clinicache.revoke_subscriber('pgtap_owner') $$, 'revoke_subscriber from a tracker');
-SELECT is((SELECT cardinality(pg_temp.given_to('pgtap_owner'))), 27, 'leaves a tracker');
+SELECT is((SELECT cardinality(pg_temp.given_to('pgtap_owner'))), 29, 'leaves a tracker');
 SELECT lives_ok($$ SELECT clinicache.revoke_tracker('pgtap_owner') $$, 'revoke_tracker');
 SELECT is_empty($$ SELECT privilege FROM given WHERE role = 'pgtap_owner' $$, 'takes all of it');
 SELECT lives_ok($$ SELECT clinicache.grant_subscriber('pgtap Quoted'), clinicache.grant_tracker('pgtap Quoted'),
