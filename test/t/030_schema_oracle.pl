@@ -95,7 +95,7 @@ for my $record (@{ $db->selectall_arrayref('SELECT xid::text, tenant, tags, pref
 sub is_there
 {
 	my ($got, $tag, $tenant) = @_;
-	my $seen = sub { my ($of) = @_; return $of && ($of->{''} || $of->{$tenant}) };
+	my $seen = sub { my ($of) = @_; return $of && ($of->{''} || $of->{$tenant} || $tenant eq '*') };
 	return 1 if $tag !~ /\*$/ && $seen->($got->{tags}{$tag});
 	(my $text = $tag) =~ s/\*$//;
 	return scalar grep { index($text, $_) == 0 && $seen->($got->{prefixes}{$_}) } keys %{ $got->{prefixes} || {} };
@@ -109,7 +109,7 @@ sub surplus
 	my @extra;
 	for my $tag (keys %{ $got->{tags} || {} })
 	{
-		next if $may->{$tag};
+		next if $may->{$tag} || $want->{$tag} && $want->{$tag}{'*'};
 		push @extra, map { "$_ > $tag" }
 		  $want->{$tag} ? grep { length && !$want->{$tag}{$_} } keys %{ $got->{tags}{$tag} } : keys %{ $got->{tags}{$tag} };
 	}

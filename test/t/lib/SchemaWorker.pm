@@ -199,7 +199,7 @@ sub run
 	$self->{db}->do($sql);
 	$self->{statements}++;
 	my $after = $self->{model}->snapshot;
-	$self->{model}->expect($self->{want}, $self->{may}, $self->{now}, $after);
+	$self->{model}->expect($self->{want}, $self->{may}, $self->{before}, $self->{now}, $after);
 	$self->{now} = $after;
 	return;
 }
