@@ -179,6 +179,24 @@ $$;
 COMMENT ON FUNCTION clinicache._try_column(regclass, text, jsonb) IS
   'Internal: _resolve_column with a "reason" where there is something to say; {"ambiguous": true} in place of an error';
 
+CREATE FUNCTION clinicache._check_made(rel regclass, made jsonb) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  parent record;
+BEGIN
+  PERFORM clinicache.check_config(rel, made);
+  FOR parent IN SELECT p.relation, p.parent_config FROM clinicache._parents(rel, made) AS p LOOP
+    IF NOT has_table_privilege(parent.relation, 'TRIGGER') THEN
+      RAISE EXCEPTION 'look-ups need a trigger on %, which you may not make', parent.relation USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    PERFORM clinicache.check_config(parent.relation, parent.parent_config);
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION clinicache._check_made(regclass, jsonb) IS
+  'Internal: would track take a resolved configuration? Its error, if not';
+
 CREATE FUNCTION clinicache._try_entity(rel regclass, entity_name text, columns jsonb, options jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -189,7 +207,7 @@ BEGIN
   IF made -> 'tags' = '[]' THEN
     RETURN jsonb_build_object('error', format('none of the tag templates of entity "%s" has its columns here', entity_name));
   END IF;
-  PERFORM clinicache.check_config(rel, made);
+  PERFORM clinicache._check_made(rel, made);
   RETURN made;
 EXCEPTION WHEN OTHERS THEN
   RETURN jsonb_build_object('error', SQLERRM);
@@ -204,7 +222,7 @@ DECLARE
   made jsonb;
 BEGIN
   made := clinicache._own_config(rel, config);
-  PERFORM clinicache.check_config(rel, made);
+  PERFORM clinicache._check_made(rel, made);
   RETURN made;
 EXCEPTION WHEN OTHERS THEN
   RETURN jsonb_build_object('error', SQLERRM);
