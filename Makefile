@@ -17,6 +17,7 @@ OBJS = \
 	src/config.o \
 	src/lookup_path.o \
 	src/lookup.o \
+	src/parent_move.o \
 	src/emit.o \
 	src/edge.o \
 	src/edge_upkeep.o \
