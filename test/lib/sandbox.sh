@@ -10,7 +10,7 @@
 #
 # Servers refuse to run as root: root runs all of it as user postgres.
 
-pg_major=15
+. "$(dirname "${BASH_SOURCE[0]}")/pg_major.sh"
 
 make_sandbox() {
 	umask 022
