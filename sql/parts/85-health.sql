@@ -212,6 +212,17 @@ $$;
 COMMENT ON FUNCTION clinicache._health_tenants() IS
   'Internal: part of health: time zones that the server does not know, subscribers without a role';
 
+CREATE FUNCTION clinicache._health_grants() RETURNS TABLE (severity text, finding text, object text, remedy text)
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT 'warning', format('access as a %s was granted by an earlier version, and lacks what this one adds', g.access),
+         format('role %I', g.role), 'SELECT clinicache.regrant()'
+  FROM clinicache._granted() AS g
+  WHERE EXISTS (SELECT FROM unnest(g.functions) AS f(function) WHERE NOT has_function_privilege(g.role, f.function, 'EXECUTE'))
+  ORDER BY 3, 2
+$$;
+COMMENT ON FUNCTION clinicache._health_grants() IS 'Internal: part of health: grants that a restored dump of an earlier version left incomplete';
+
 -- ---------------------------------------------------------------------------------------------------------------------
 -- Delivery and upkeep
 -- ---------------------------------------------------------------------------------------------------------------------
@@ -445,7 +456,7 @@ COMMENT ON FUNCTION clinicache._health_settings() IS
 CREATE FUNCTION clinicache._health_checks() RETURNS text[]
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT '{triggers,configuration,delivery,upkeep,cron,log,queue,settings,counters,tenants,indexes,transactions,publications,untracked}'::text[]
+  SELECT '{triggers,configuration,delivery,upkeep,cron,log,queue,settings,counters,tenants,grants,indexes,transactions,publications,untracked}'::text[]
 $$;
 COMMENT ON FUNCTION clinicache._health_checks() IS 'Internal: the checks of health, the weightiest first';
 

@@ -1,0 +1,127 @@
+-- clinicache: from version 0.1.0 to 0.2.0.  Made by sql/upgrade-script, but for what sql/upgrade adds.
+\echo Use "ALTER EXTENSION clinicache UPDATE" to load this file. \quit
+
+CREATE OR REPLACE FUNCTION clinicache._tracker_functions() RETURNS regprocedure[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  -- internal functions run with the caller's rights, so they must be callable and give nothing away
+  SELECT array_agg(p.oid::regprocedure ORDER BY p.oid)
+  FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
+  WHERE n.nspname = 'clinicache'
+    AND (p.proname IN ('track', 'untrack', 'untrack_all', 'preview', 'preview_rows', 'pending_tags', 'tag', 'check_config',
+                       'trigger_config', 'template_prefix', 'template_columns', 'invalidate', 'invalidate_prefix', 'emit_prefix',
+                       'count_rows', 'forget_counters', 'rebuild', 'typescript')
+         OR (left(p.proname, 1) = '_' AND left(p.proname, 8) <> '_health_'
+             AND p.proname NOT IN ('_check_owner', '_check_grant', '_subscriber_functions',
+                                                            '_tracker_functions', '_reader_functions', '_other_functions',
+                                                            '_grant_functions', '_revoke_functions', '_granted',
+                                                            '_tracker_tables', '_regrant',
+                                                            '_cron_schedule', '_cron_jobs', '_no_cron')))
+$$;
+
+CREATE FUNCTION clinicache._tracker_tables() RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT 'clinicache.profile, clinicache.entity, clinicache.alias, clinicache.class, clinicache.tracked_tables, clinicache.tag_templates'
+$$;
+
+REVOKE ALL ON FUNCTION clinicache._tracker_tables() FROM PUBLIC;
+
+COMMENT ON FUNCTION clinicache._tracker_tables() IS 'Internal: tables and views that a tracker reads';
+
+CREATE FUNCTION clinicache._granted() RETURNS TABLE (role name, access text, functions regprocedure[])
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  -- each kind of grant is told by a function that no other has
+  SELECT r.rolname, k.access, k.functions
+  FROM (VALUES ('subscriber', 'clinicache.changes(text, text[], int)'::regprocedure, clinicache._subscriber_functions()),
+               ('tracker', 'clinicache.untrack(regclass)'::regprocedure, clinicache._tracker_functions()),
+               ('reader', 'clinicache.clinic_dashboard(text)'::regprocedure, clinicache._reader_functions())) AS k(access, sign, functions)
+  JOIN pg_proc AS p ON p.oid = k.sign
+  CROSS JOIN LATERAL aclexplode(p.proacl) AS a
+  JOIN pg_roles AS r ON r.oid = a.grantee AND r.oid <> p.proowner
+$$;
+
+REVOKE ALL ON FUNCTION clinicache._granted() FROM PUBLIC;
+
+COMMENT ON FUNCTION clinicache._granted() IS 'Internal: which roles were granted which kind of access, and the functions that it needs';
+
+CREATE OR REPLACE FUNCTION clinicache._other_functions(grantee name, less regprocedure[]) RETURNS regprocedure[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(array_agg(DISTINCT f.function), '{}')
+  FROM clinicache._granted() AS g CROSS JOIN LATERAL unnest(g.functions) AS f(function)
+  WHERE g.role = _other_functions.grantee AND g.functions <> less
+$$;
+
+CREATE OR REPLACE FUNCTION clinicache.grant_tracker(role name) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+  PERFORM clinicache._check_grant('grant_tracker', role);
+  PERFORM clinicache._grant_functions(clinicache._tracker_functions(), role);
+  EXECUTE format('GRANT SELECT ON %s TO %I', clinicache._tracker_tables(), role);
+END
+$$;
+
+CREATE OR REPLACE FUNCTION clinicache.revoke_tracker(role name) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+  PERFORM clinicache._check_grant('revoke_tracker', role);
+  PERFORM clinicache._revoke_functions(clinicache._tracker_functions(), role,
+                                       clinicache._other_functions(role, clinicache._tracker_functions()));
+  EXECUTE format('REVOKE SELECT ON %s FROM %I', clinicache._tracker_tables(), role);
+END
+$$;
+
+CREATE FUNCTION clinicache._regrant() RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  granted record;
+BEGIN
+  FOR granted IN SELECT * FROM clinicache._granted() LOOP
+    PERFORM clinicache._grant_functions(granted.functions, granted.role);
+    IF granted.access = 'tracker' THEN
+      EXECUTE format('GRANT SELECT ON %s TO %I', clinicache._tracker_tables(), granted.role);
+    END IF;
+  END LOOP;
+END
+$$;
+
+REVOKE ALL ON FUNCTION clinicache._regrant() FROM PUBLIC;
+
+COMMENT ON FUNCTION clinicache._regrant() IS 'Internal: what regrant does';
+
+CREATE FUNCTION clinicache.regrant() RETURNS void
+AS 'MODULE_PATHNAME', 'clinicache_regrant' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+REVOKE ALL ON FUNCTION clinicache.regrant() FROM PUBLIC;
+
+COMMENT ON FUNCTION clinicache.regrant() IS
+  'Gives roles that were granted access by an earlier version what this one adds to it. ALTER EXTENSION UPDATE does it; to be called after a dump of an earlier version was restored. Errors: 42501 not the extension''s owner';
+
+CREATE FUNCTION clinicache._health_grants() RETURNS TABLE (severity text, finding text, object text, remedy text)
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT 'warning', format('access as a %s was granted by an earlier version, and lacks what this one adds', g.access),
+         format('role %I', g.role), 'SELECT clinicache.regrant()'
+  FROM clinicache._granted() AS g
+  WHERE EXISTS (SELECT FROM unnest(g.functions) AS f(function) WHERE NOT has_function_privilege(g.role, f.function, 'EXECUTE'))
+  ORDER BY 3, 2
+$$;
+
+REVOKE ALL ON FUNCTION clinicache._health_grants() FROM PUBLIC;
+
+COMMENT ON FUNCTION clinicache._health_grants() IS 'Internal: part of health: grants that a restored dump of an earlier version left incomplete';
+
+CREATE OR REPLACE FUNCTION clinicache._health_checks() RETURNS text[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT '{triggers,configuration,delivery,upkeep,cron,log,queue,settings,counters,tenants,grants,indexes,transactions,publications,untracked}'::text[]
+$$;
+
+SELECT clinicache.regrant();
