@@ -1,6 +1,6 @@
 -- Functions: signatures as the README promises them, language, volatility, strictness, parallel safety, search_path, comments.
 BEGIN;
-SELECT plan(89);
+SELECT plan(90);
 
 CREATE TEMP VIEW ours AS
 SELECT p.*, l.lanname::text AS language, p.oid::regprocedure::text AS signature, left(p.proname, 1) = '_' AS internal
@@ -77,6 +77,7 @@ INSERT INTO wanted VALUES
   ('revoke_tracker', 'role name', 'void', 'plpgsql', 'v - u'),
   ('grant_reader', 'role name', 'void', 'plpgsql', 'v - u'),
   ('revoke_reader', 'role name', 'void', 'plpgsql', 'v - u'),
+  ('regrant', '', 'void', 'c', 'v - u'),
   -- triggers
   ('row_change', '', 'trigger', 'c', 'v - u'),
   ('truncate_change', '', 'trigger', 'c', 'v - u'),
