@@ -138,6 +138,20 @@ is_counted('upkeep');
 arrives('TRUNCATE visit', q{INSERT INTO visit VALUES (1, 7, '2026-11-20 20:00', 1)});
 is(told(), 'visit:* visit:1', 'TRUNCATE: told');
 is_counted('TRUNCATE');
+
+# triggers that do not fire for it
+my $unheard = q{SELECT remedy FROM clinicache.health() WHERE object = 'public.visit' AND finding LIKE 'logical replication writes to it%'};
+is(on('there', $unheard), '', 'triggers that fire always: health() is content');
+on('there', 'ALTER TABLE visit ENABLE TRIGGER clinicache');
+my $remedy = on('there', $unheard);
+isnt($remedy, '', 'triggers that do not fire for what is applied: health() says so');
+arrives(q{INSERT INTO visit VALUES (2, 7, '2026-11-20 20:00', 1)});
+is(told(), '', 'and is right');
+on('there', $remedy);
+is(on('there', $unheard), '', 'its remedy: health() is content');
+arrives(q{INSERT INTO visit VALUES (3, 7, '2026-11-20 20:00', 1)});
+is(told(), 'visit:3', 'its remedy: changes are told');
+is_counted('its remedy');
 on('there', 'DROP SUBSCRIPTION v');
 is(on($_, 'SELECT count(*) FROM clinicache.verify()'), 0, "at the end, $_: verify()") for qw(here there);
 $node->stop;
