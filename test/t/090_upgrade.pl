@@ -49,7 +49,7 @@ my %kept = (
 
 # What roles were given, in terms of what this version gives.
 my $granted = q{SELECT string_agg(format('%s %s', a.grantee::regrole, p.oid::regprocedure), E'\n' ORDER BY a.grantee::regrole::text, p.oid::regprocedure::text)
-	FROM pg_proc AS p, aclexplode(p.proacl) AS a WHERE p.pronamespace = 'clinicache'::regnamespace AND a.grantee > 16384};
+	FROM pg_proc AS p, aclexplode(p.proacl) AS a WHERE p.pronamespace = 'clinicache'::regnamespace AND a.grantee >= 16384};
 
 my $counted = q{SELECT concat_ws(' ', clinicache.count('appointments', 'clinic', '7'), clinicache.total('visits', 'clinic', '7'),
 	(SELECT count(*) FROM appointments WHERE clinic_id = 7), (SELECT sum(fee) FROM visit WHERE clinic = 7))};
@@ -119,6 +119,7 @@ sub works
 	return;
 }
 
+# Grants on internal functions that this version has no more are all that may fail.
 sub restore
 {
 	my ($from, $to) = @_;
@@ -126,8 +127,11 @@ sub restore
 
 	$node->command_ok([ 'pg_dump', '-Fc', '-f', $dump, $node->connstr($from) ], "pg_dump of $from");
 	on('postgres', "CREATE DATABASE $to TEMPLATE template0");
-	$node->command_ok([ 'pg_restore', '--exit-on-error', '-d', $node->connstr($to), $dump ], "restored as $to");
-	return;
+	my (undef, $errors) = run_command([ 'pg_restore', '-d', $node->connstr($to), $dump ]);
+	my @commands = $errors =~ /^Command was: (.*)/mg;
+	is(join("\n", grep { !/^GRANT ALL ON FUNCTION clinicache\._/ } @commands), '', "$from restored as $to");
+	is(scalar(() = $errors =~ /error: could not execute query/g), scalar @commands, 'and nothing else failed') or diag $errors;
+	return scalar @commands;
 }
 
 # ------------------------------------------------------------------- a fresh one
@@ -185,7 +189,7 @@ for my $version (@versions)
 	works($db, "$version, updated");
 
 	# what users were granted is no part of the extension: dumps have it
-	restore($db, "${db}_restored");
+	is(restore($db, "${db}_restored"), 0, "$version, updated: all of the dump is restored");
 	is(on("${db}_restored", $granted), $fresh_grants, "$version, updated and restored: grants are there");
 
 	# dumped before the update, restored as this version

@@ -67,7 +67,7 @@ my %kept = (
 		FROM pg_trigger WHERE tgname LIKE 'clinicache%' AND tgrelid::regclass::text NOT LIKE 'clinicache.%'},
 	'counted tables' => q{SELECT string_agg(concat_ws(' ', id, counter, relation, valid), ', ' ORDER BY id) FROM clinicache.counter_registry},
 	'grants' => q{SELECT string_agg(format('%s %s', a.grantee::regrole, p.oid::regprocedure), E'\n' ORDER BY a.grantee::regrole::text, p.oid::regprocedure::text)
-		FROM pg_proc AS p, aclexplode(p.proacl) AS a WHERE p.pronamespace = 'clinicache'::regnamespace AND a.grantee > 16384},
+		FROM pg_proc AS p, aclexplode(p.proacl) AS a WHERE p.pronamespace = 'clinicache'::regnamespace AND a.grantee >= 16384},
 	map({ ("clinicache.$_" => "SELECT string_agg(t::text, ' ' ORDER BY t.*::text) FROM clinicache.$_ AS t") }
 		qw(entity profile alias class tenant subscriber counter_source counter_fold)));
 
