@@ -38,10 +38,14 @@ typedef struct Known
 {
 	Oid			relid;
 	char	   *counter;
+	List	   *ancestors;		/* what it is a partition or an inheritance child of, itself too */
+	uint64		judged_at;		/* list_version for which the next holds */
+	bool		for_parent;
 } Known;
 
 static MemoryContext known_context = NULL;
 static List *known = NIL;
+static uint64 list_version = 1;
 static int	nremoved;			/* from the list, but not from its context */
 
 /* all is unknown while "known_at" is not "invalidations"; else what "changed" lists */
@@ -73,11 +77,13 @@ static void
 note_counters(Oid relid, Jsonb *config)
 {
 	JsonbValue *counters = getKeyJsonValueFromContainer(&config->root, "counters", 8, NULL);
+	List	   *ancestors;
 	MemoryContext old;
 
 	if (counters == NULL || counters->type != jbvBinary ||
 		!JsonContainerIsArray(counters->val.binary.data))
 		return;
+	ancestors = cc_sources_ancestors(relid);
 	old = MemoryContextSwitchTo(known_context);
 	for (uint32 i = 0; i < JsonContainerSize(counters->val.binary.data); i++)
 	{
@@ -92,6 +98,8 @@ note_counters(Oid relid, Jsonb *config)
 			continue;
 		entry = palloc(sizeof(Known));
 		entry->relid = relid;
+		entry->ancestors = list_copy(ancestors);
+		entry->judged_at = 0;
 		entry->counter = pnstrdup(name->val.string.val, name->val.string.len);
 		known = lappend(known, entry);
 	}
@@ -129,6 +137,7 @@ load_all(void)
 											  ALLOCSET_SMALL_SIZES);
 	known = NIL;
 	MemoryContextReset(known_context);
+	list_version++;
 	nremoved = nchanged = 0;
 	/* from here on the callback notes what changes behind the scan */
 	known_at = before;
@@ -157,6 +166,7 @@ load_one(Oid relid)
 	HeapTuple	tuple;
 	ListCell   *cell;
 
+	list_version++;
 	foreach(cell, known)
 		if (((Known *) lfirst(cell))->relid == relid)
 		{
@@ -196,20 +206,23 @@ refresh(void)
 
 /* Does a table count for another one, which is configured for the counter too? */
 static bool
-counts_for_parent(Oid relid, const char *counter)
+counts_for_parent(Known *child)
 {
-	List	   *ancestors = cc_sources_ancestors(relid);
 	ListCell   *cell;
 
+	if (child->judged_at == list_version)
+		return child->for_parent;
+	child->judged_at = list_version;
+	child->for_parent = false;
 	foreach(cell, known)
 	{
 		Known	   *entry = lfirst(cell);
 
-		if (entry->relid != relid && strcmp(entry->counter, counter) == 0 &&
-			list_member_oid(ancestors, entry->relid))
-			return true;
+		if (entry->relid != child->relid && list_member_oid(child->ancestors, entry->relid) &&
+			strcmp(entry->counter, child->counter) == 0)
+			child->for_parent = true;
 	}
-	return false;
+	return child->for_parent;
 }
 
 static bool
@@ -266,8 +279,7 @@ cc_known_uncounted(const char *counter, const List *counted)
 		 * counts
 		 */
 		if (strcmp(entry->counter, counter) == 0 && !is_counted(counted, entry->relid) &&
-			cc_tracker_trusts(cc_catalog_owner_of(entry->relid)) &&
-			!counts_for_parent(entry->relid, counter))
+			!counts_for_parent(entry) && cc_tracker_trusts(cc_catalog_owner_of(entry->relid)))
 			relids = lappend_oid(relids, entry->relid);
 	}
 	foreach(cell, relids)
