@@ -1916,7 +1916,8 @@ BEGIN
     IF gone.objsubid = 0 THEN
       parents := parents || clinicache.dropped_parents(gone.objid);
       BEGIN
-        PERFORM clinicache._emit_templates(c), clinicache._drop_parent_triggers(c ->> 'parents')
+        -- null would mean those of every table
+        PERFORM clinicache._emit_templates(c), CASE WHEN c ? 'parents' THEN clinicache._drop_parent_triggers(c ->> 'parents') END
         FROM clinicache.dropped_config(gone.objid) AS c WHERE c IS NOT NULL;
       EXCEPTION WHEN OTHERS THEN
         PERFORM clinicache.emit_prefix('', NULL, NULL);

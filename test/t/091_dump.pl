@@ -51,12 +51,16 @@ my $next = 1000;
 sub works
 {
 	my ($database, $name) = @_;
-	my $position = position($database);
 	my $id = $next++;
 
+	on($database, 'INSERT INTO person VALUES (1, 7) ON CONFLICT DO NOTHING');
+	my $position = position($database);
 	on($database, "INSERT INTO visit VALUES ($id, 7, '2026-11-20 20:00', 'x', 5)", "INSERT INTO walkin VALUES ($id, 7, '2026-11-20 20:00', 'x', 6)",
-		"INSERT INTO gadget VALUES ($id, 7)", "UPDATE visit SET fee = 7 WHERE id = $id");
-	is(changes($database, $position), "gadget:$id visit:$id visits:day:2026-11-21 walkin:$id", "$name: tags");
+		"INSERT INTO gadget VALUES ($id, 7)", "INSERT INTO record VALUES ($id, 1)", "UPDATE visit SET fee = 7 WHERE id = $id");
+	is(changes($database, $position), "gadget:$id record:$id records:clinic:7 visit:$id visits:day:2026-11-21 walkin:$id", "$name: tags");
+	$position = position($database);
+	on($database, 'UPDATE person SET clinic = 8 WHERE id = 1', 'UPDATE person SET clinic = 7 WHERE id = 1');
+	is(changes($database, $position), 'records:clinic:7 records:clinic:8', "$name: tags of what is looked up");
 	is_counted($database, "$name, written");
 	on($database, 'CALL clinicache.maintain()');
 	is_counted($database, "$name, upkeep done");
@@ -131,6 +135,8 @@ on('clinic',
 	q{INSERT INTO clinicache.tenant VALUES ('7', 'Asia/Tokyo'), ('8', 'Africa/Cairo')},
 	'SET ROLE app',
 	q{CREATE TABLE gadget(id int PRIMARY KEY, clinic_id int)}, q{SELECT clinicache.track('gadget', 'gadget')},
+	'CREATE TABLE person(id int PRIMARY KEY, clinic int)', 'CREATE TABLE record(id int PRIMARY KEY, person int REFERENCES person)',
+	q{SELECT clinicache.track('record', '{"tags": ["record:{id}", "records:clinic:{clinic}"], "lookups": {"clinic": "person -> public.person(id).clinic"}}')},
 	map({ my ($table, $tags, $how) = @$_;
 			("CREATE TABLE $table(id int, clinic int, seen timestamp, kind text, fee numeric, PRIMARY KEY (id, clinic)) $how",
 			qq{SELECT clinicache.track('$table', '{"tenant": "clinic", "tags": [$tags], "counters":
@@ -280,7 +286,7 @@ for my $case ([ boss_keeps => [] ], [ boss_takes => ['--no-owner'] ])
 	mends($db, $db);
 	is($node->safe_psql($db, q{SELECT clinicache.changes(NULL) ->> 'reset'}, extra_params => [ '-U', 'web' ]), 'true', "$db: subscribers");
 }
-on('boss_takes', map { "ALTER TABLE $_ OWNER TO heir" } qw(visit walkin gadget visit_7 visit_8));
+on('boss_takes', map { "ALTER TABLE $_ OWNER TO heir" } qw(visit walkin gadget person record visit_7 visit_8));
 is(on('boss_takes', q{SELECT remedy FROM clinicache.health() WHERE severity = 'critical' AND object = 'public.walkin'}), q{SELECT clinicache.grant_tracker('heir')},
 	'given to an owner who may not track: health() says so');
 on('boss_takes', q{SELECT clinicache.grant_tracker('heir')});
