@@ -1,10 +1,11 @@
 -- clinicache: tables.  Installed into schema clinicache, which CREATE EXTENSION makes (control file).
 
--- Whoever owns the schema could put functions into it that are called in our functions' place.
+-- Whoever owns the schema could put functions into it that are called in our functions' place.  A superuser need not:
+-- a dump restored by another one than made it brings a schema of that.
 DO $$
 BEGIN
-  IF EXISTS (SELECT FROM pg_catalog.pg_namespace AS n
-             WHERE n.nspname = 'clinicache' AND n.nspowner <> current_user::pg_catalog.regrole) THEN
+  IF EXISTS (SELECT FROM pg_catalog.pg_namespace AS n JOIN pg_catalog.pg_roles AS r ON r.oid = n.nspowner
+             WHERE n.nspname = 'clinicache' AND n.nspowner <> current_user::pg_catalog.regrole AND NOT r.rolsuper) THEN
     RAISE EXCEPTION 'schema "clinicache" exists already and belongs to another role'
       USING ERRCODE = 'object_not_in_prerequisite_state',
             HINT = 'See what is in it, then drop it: CREATE EXTENSION makes its own.';

@@ -460,6 +460,10 @@ BEGIN
       changed := NOT clinicache._is_empty(other);
       recount := kind <> 'detach concurrently';
       PERFORM clinicache._child_went(rel, other, kind <> 'no inherit');
+    WHEN 'triggers off' THEN
+      PERFORM clinicache._distrust_table(l.relation, 'triggers were disabled') FROM clinicache._lineage(rel) AS l;
+    WHEN 'triggers on' THEN
+      changed := true;          -- perhaps, while nobody looked
     WHEN 'rename value' THEN
       col := (SELECT a.attname FROM pg_attribute AS a WHERE a.attrelid = rel AND a.attnum = _ddl_step.attnum);
       changed := col = ANY (clinicache._stands_for(config, clinicache._names_in_config(config)));
@@ -729,7 +733,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION clinicache.ddl_done() IS
-  'Event trigger function: tracking follows renamed columns, new and former partitions and children, changed types and enum values. Errors: 42804 a type that a column in use can not have, 55000 a partition or child that is tracked itself';
+  'Event trigger function: tracking follows renamed columns, new and former partitions and children, changed types and enum values, triggers disabled and enabled. Errors: 42804 a type that a column in use can not have, 55000 a partition or child that is tracked itself';
 
 CREATE FUNCTION clinicache.ddl_dropped() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp

@@ -81,6 +81,7 @@ INSERT INTO wanted VALUES
   ('revoke_tracker', 'role name', 'void', 'plpgsql', 'v - u'),
   ('grant_reader', 'role name', 'void', 'plpgsql', 'v - u'),
   ('revoke_reader', 'role name', 'void', 'plpgsql', 'v - u'),
+  ('regrant', '', 'void', 'c', 'v - u'),
   -- triggers
   ('row_change', '', 'trigger', 'c', 'v - u'),
   ('parent_change', '', 'trigger', 'c', 'v - u'),
