@@ -35,6 +35,7 @@
 /* how a column's values become JSON */
 typedef struct JsonColumn
 {
+	int			attno;
 	NameData	name;
 	Oid			declared;		/* its type; "type" is what that is a domain over */
 	Oid			type;
@@ -51,7 +52,7 @@ typedef struct RecentPlan
 	int			uses;			/* a policy's function may call a dashboard in its turn */
 	SPIPlanPtr	plan;
 	MemoryContext columns_context;
-	int			ncolumns;		/* of the result when it was executed last */
+	int			ncolumns;		/* of the result when it was executed last; -1: not known */
 	JsonColumn *columns;
 } RecentPlan;
 
@@ -125,6 +126,7 @@ find_plan(const CounterSource *source, const char *dimension, int count)
 	strlcpy(plan->dimension, dimension, NAMEDATALEN);
 	plan->count = count;
 	plan->stale = true;
+	plan->ncolumns = -1;
 	plan->next = plans;
 	plans = plan;
 	return plan;
@@ -162,32 +164,53 @@ prepare(RecentPlan *plan, const CounterSource *source)
 	return made;
 }
 
+/* As jsonb orders keys: what comes in order need not be sorted for each row. */
+static int
+compare_columns(const void *a, const void *b)
+{
+	const JsonColumn *x = a;
+	const JsonColumn *y = b;
+	int			difference = (int) strlen(NameStr(x->name)) - (int) strlen(NameStr(y->name));
+
+	if (difference == 0)
+		difference = strcmp(NameStr(x->name), NameStr(y->name));
+	return difference != 0 ? difference : x->attno - y->attno;
+}
+
+/* All but the first, which is the tenant. */
 static void
 describe_columns(TupleDesc desc, JsonColumn *columns)
 {
-	for (int i = 0; i < desc->natts; i++)
+	for (int i = 0; i < desc->natts - 1; i++)
 	{
-		Form_pg_attribute att = TupleDescAttr(desc, i);
+		Form_pg_attribute att = TupleDescAttr(desc, i + 1);
 		Oid			output;
 		bool		is_varlena;
 
+		columns[i].attno = att->attnum;
 		columns[i].name = att->attname;
 		columns[i].declared = att->atttypid;
 		columns[i].type = getBaseType(att->atttypid);
 		getTypeOutputInfo(att->atttypid, &output, &is_varlena);
 		fmgr_info(output, &columns[i].output);
 	}
+	qsort(columns, desc->natts - 1, sizeof(JsonColumn), compare_columns);
 }
 
 static bool
 columns_are(const RecentPlan *plan, TupleDesc desc)
 {
-	if (plan->ncolumns != desc->natts)
+	if (plan->ncolumns != desc->natts - 1)
 		return false;
-	for (int i = 0; i < desc->natts; i++)
-		if (plan->columns[i].declared != TupleDescAttr(desc, i)->atttypid ||
-			strcmp(NameStr(plan->columns[i].name), NameStr(TupleDescAttr(desc, i)->attname)) != 0)
+	for (int i = 0; i < plan->ncolumns; i++)
+	{
+		JsonColumn *column = &plan->columns[i];
+		Form_pg_attribute att = TupleDescAttr(desc, column->attno - 1);
+
+		if (column->declared != att->atttypid ||
+			strcmp(NameStr(column->name), NameStr(att->attname)) != 0)
 			return false;
+	}
 	return true;
 }
 
@@ -209,7 +232,7 @@ find_columns(RecentPlan *plan, TupleDesc desc)
 		describe_columns(desc, columns);
 		return columns;
 	}
-	plan->ncolumns = 0;			/* should it fail below */
+	plan->ncolumns = -1;		/* should it fail below */
 	if (plan->columns_context)
 		MemoryContextReset(plan->columns_context);
 	else
@@ -220,7 +243,7 @@ find_columns(RecentPlan *plan, TupleDesc desc)
 	describe_columns(desc, columns);
 	MemoryContextSwitchTo(old);
 	plan->columns = columns;
-	plan->ncolumns = desc->natts;
+	plan->ncolumns = desc->natts - 1;
 	return columns;
 }
 
@@ -276,15 +299,15 @@ receive_row(TupleTableSlot *slot, DestReceiver *self)
 	if (json)
 	{
 		(void) pushJsonbValue(json, WJB_BEGIN_OBJECT, NULL);
-		for (int i = 1; i < slot->tts_tupleDescriptor->natts; i++)
+		for (int i = 0; i < slot->tts_tupleDescriptor->natts - 1; i++)
 		{
-			const char *name = NameStr(receiver->columns[i].name);
+			JsonColumn *column = &receiver->columns[i];
 
-			cc_json_key(json, name, strlen(name));
-			if (slot->tts_isnull[i])
+			cc_json_key(json, NameStr(column->name), strlen(NameStr(column->name)));
+			if (slot->tts_isnull[column->attno - 1])
 				cc_json_null(json);
 			else
-				put_value(json, &receiver->columns[i], slot->tts_values[i]);
+				put_value(json, column, slot->tts_values[column->attno - 1]);
 		}
 		(void) pushJsonbValue(json, WJB_END_OBJECT, NULL);
 	}
