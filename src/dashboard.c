@@ -229,10 +229,10 @@ clinicache_clinic_dashboard(PG_FUNCTION_ARGS)
 	wish_for(&board, WISH_PAYMENTS, "payments", false, true);
 	wish_for(&board, WISH_BILLS, "bills", true, false);
 	cc_counters_begin(&board.query, board.snapshot);
-	set_days(&board, board.query.key);
+	set_days(&board, board.whole_key);
 	read_counters(&board);
 
-	put_text(&board, "clinic", board.query.key);
+	put_text(&board, "clinic", board.whole_key);
 	put_day(&board, "day", board.numbers.today);
 	put_count(&board, WISH_PATIENTS, "patients", totals->patients);
 	put_count(&board, WISH_DOCTORS, "doctors", totals->doctors);
@@ -283,7 +283,7 @@ clinicache_client_dashboard(PG_FUNCTION_ARGS)
 	set_days(&board, tenant);
 	read_counters(&board);
 
-	put_text(&board, "client", board.query.key);
+	put_text(&board, "client", board.whole_key);
 	put_day(&board, "day", board.numbers.today);
 	put_count(&board, WISH_APPOINTMENTS, "upcoming_count", totals->upcoming);
 	put_count(&board, WISH_APPOINTMENTS, "total_month_count", totals->this_month);
@@ -309,7 +309,7 @@ clinicache_doctor_dashboard(PG_FUNCTION_ARGS)
 	set_days(&board, tenant);
 	read_counters(&board);
 
-	put_text(&board, "doctor", board.query.key);
+	put_text(&board, "doctor", board.whole_key);
 	put_day(&board, "day", board.numbers.today);
 	put_count(&board, WISH_APPOINTMENTS, "today", totals->today);
 	put_count(&board, WISH_APPOINTMENTS, "waiting", totals->waiting);
