@@ -15,6 +15,8 @@ OBJS = \
 	src/row_trigger.o \
 	src/tracker.o \
 	src/config.o \
+	src/lookup_path.o \
+	src/lookup.o \
 	src/emit.o \
 	src/edge.o \
 	src/edge_upkeep.o \

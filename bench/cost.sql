@@ -25,4 +25,14 @@ END
 $$;
 SELECT clinicache.track('tracked', 'appointment', options => '{"counters": []}');
 SELECT clinicache.track('tracked_fk', 'appointment', options => '{"counters": []}');
+
+-- Vital signs know their record, which knows the patient, who knows the clinic; the one table has all three.
+CREATE TABLE record (id int PRIMARY KEY, patient_id int NOT NULL REFERENCES patient);
+INSERT INTO record SELECT i, i FROM generate_series(1, 100000) AS i;
+CREATE TABLE vital (id bigserial PRIMARY KEY, record_id int NOT NULL REFERENCES record, patient_id int, clinic_id int, pulse int);
+CREATE TABLE vital_lookup (LIKE vital INCLUDING ALL);
+ALTER TABLE vital_lookup ADD FOREIGN KEY (record_id) REFERENCES record;
+SELECT clinicache.track('vital', 'vital_signs', '{"medical_record": "record_id"}', '{"tenant": "clinic_id", "tags": ["vitals:clinic:{clinic_id}"]}');
+SELECT clinicache.track('vital_lookup', 'vital_signs', '{"medical_record": "record_id"}', '{"tenant": "clinic", "tags": ["vitals:clinic:{clinic}"],
+  "lookups": {"patient": "record_id -> record(id).patient_id", "clinic": "record_id -> record(id).patient_id -> patient(id).clinicId"}}');
 VACUUM ANALYZE;

@@ -76,6 +76,13 @@
 	getIdentitySequence(RelationGetRelid(rel), (attnum), false)
 #endif
 
+/* 17 moved the local transaction number */
+#if PG_VERSION_NUM >= 170000
+#define cc_my_lxid() (MyProc->vxid.lxid)
+#else
+#define cc_my_lxid() (MyProc->lxid)
+#endif
+
 /* 18 gave index_beginscan an instrumentation argument */
 #if PG_VERSION_NUM >= 180000
 #define cc_index_beginscan(heap, index, snapshot, nkeys) \

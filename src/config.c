@@ -104,6 +104,15 @@ find_attno(Compiler *compiler, const char *name)
 	return attno;
 }
 
+static SourceColumn *
+add_source(Tracker *tracker)
+{
+	tracker->sources = tracker->sources == NULL ?
+		palloc(sizeof(SourceColumn)) :
+		repalloc(tracker->sources, sizeof(SourceColumn) * (tracker->nsources + 1));
+	return &tracker->sources[tracker->nsources++];
+}
+
 /* The index of a column among the tracker's sources, added if need be. */
 static int
 source_index(Compiler *compiler, const char *name)
@@ -117,11 +126,9 @@ source_index(Compiler *compiler, const char *name)
 	for (int i = 0; i < tracker->nsources; i++)
 		if (tracker->sources[i].attno == attno)
 			return i;
-	tracker->sources = tracker->sources == NULL ?
-		palloc(sizeof(SourceColumn)) :
-		repalloc(tracker->sources, sizeof(SourceColumn) * (tracker->nsources + 1));
-	source = &tracker->sources[tracker->nsources];
+	source = add_source(tracker);
 	source->attno = attno;
+	source->lookup = -1;
 	source->name = pstrdup(name);
 	source->typlen = att->attlen;
 	source->typbyval = att->attbyval;
@@ -129,7 +136,32 @@ source_index(Compiler *compiler, const char *name)
 	zone = get_field(compiler->zones, name);
 	source->type.is_local = zone && strcmp(as_string(zone, "zone"), "local") == 0;
 	tracker->max_attno = Max(tracker->max_attno, attno);
-	return tracker->nsources++;
+	return tracker->nsources - 1;
+}
+
+/*
+ * The index of a looked-up value among the sources: it stands behind the table's
+ * columns, as a source of its own, and its way begins at one of them.
+ */
+static int
+lookup_index(Compiler *compiler, const char *name, const char *path)
+{
+	Tracker    *tracker = compiler->tracker;
+	Lookup	   *lookup = cc_lookup_compile(compiler->rel, path, tracker->context);
+	SourceColumn *source;
+
+	(void) source_index(compiler, cc_lookup_from(lookup));
+	tracker->lookups = tracker->lookups == NULL ?
+		palloc(sizeof(Lookup *)) :
+		repalloc(tracker->lookups, sizeof(Lookup *) * (tracker->nlookups + 1));
+	source = add_source(tracker);
+	source->lookup = tracker->nlookups;
+	source->attno = RelationGetDescr(compiler->rel)->natts + 1 + tracker->nlookups;
+	source->name = pstrdup(name);
+	get_typlenbyval(cc_lookup_type(lookup), &source->typlen, &source->typbyval);
+	cc_value_type_init(&source->type, cc_lookup_type(lookup), tracker->context);
+	tracker->lookups[tracker->nlookups++] = lookup;
+	return tracker->nsources - 1;
 }
 
 static ValueRef *
@@ -165,10 +197,19 @@ make_ref(Compiler *compiler, const char *name)
 
 	if (mapped && mapped->type == jbvBinary && JsonContainerIsObject(mapped->val.binary.data))
 	{
-		JsonbValue *constant = get_field(JsonbValueToJsonb(mapped), "const");
+		Jsonb	   *object = JsonbValueToJsonb(mapped);
+		JsonbValue *constant = get_field(object, "const");
+		JsonbValue *path = get_field(object, "lookup");
 
+		if (path != NULL)
+		{
+			ref->sources = palloc(sizeof(int));
+			ref->sources[ref->nsources++] = lookup_index(compiler, name, as_string(path, "lookup"));
+			return ref;
+		}
 		if (constant == NULL)
-			config_error(psprintf("column \"%s\" is mapped to an object without \"const\"", name));
+			config_error(psprintf("column \"%s\" is mapped to an object without \"const\" or "
+								  "\"lookup\"", name));
 		ref->constant = as_string(constant, "const");
 		ref->constant_len = strlen(ref->constant);
 		return ref;
@@ -177,6 +218,21 @@ make_ref(Compiler *compiler, const char *name)
 	ref->sources = palloc(sizeof(int) * Max(1, list_length(names)));
 	foreach(cell, names)
 		ref->sources[ref->nsources++] = source_index(compiler, lfirst(cell));
+	return ref;
+}
+
+/* The same for what other rows must not change: a look-up is refused. */
+static ValueRef *
+make_column_ref(Compiler *compiler, const char *name, const char *what)
+{
+	ValueRef   *ref = make_ref(compiler, name);
+
+	if (ref->nsources > 0 && compiler->tracker->sources[ref->sources[0]].lookup >= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("\"%s\" is looked up and can not be %s", name, what),
+				 errdetail("Rows of other tables change it, not this one's."),
+				 errhint("Name a column of the table, or leave it out.")));
 	return ref;
 }
 
@@ -230,9 +286,9 @@ compile_window(Compiler *compiler, TrackedTag *tag, Jsonb *json)
 	if (times == NIL || list_length(times) > 2)
 		config_error("a tag with a window needs \"time\": a column, or a date and a time column");
 
-	tag->date = make_ref(compiler, linitial(times));
+	tag->date = make_column_ref(compiler, linitial(times), "the time of a window");
 	if (list_length(times) == 2)
-		tag->clock = make_ref(compiler, lsecond(times));
+		tag->clock = make_column_ref(compiler, lsecond(times), "the time of a window");
 	for (int i = 0; i < tag->date->nsources; i++)
 	{
 		SourceColumn *source = &tracker->sources[tag->date->sources[i]];
@@ -349,7 +405,7 @@ compile_deleted(Compiler *compiler, Jsonb *config)
 		tracker->deleted_kind = DELETED_VALUES;
 		tracker->deleted_values = get_strings(get_field(object, "values"), "values");
 	}
-	tracker->deleted = make_ref(compiler, as_string(deleted, "deleted"));
+	tracker->deleted = make_column_ref(compiler, as_string(deleted, "deleted"), "\"deleted\"");
 	tracker->always = add_ref_attnos(tracker, tracker->always, tracker->deleted);
 	if (tracker->deleted->nsources != 1)
 		config_error("\"deleted\" has to be one column");
@@ -366,7 +422,7 @@ counter_ref(Compiler *compiler, CounterRule *rule, Jsonb *json, const char *key)
 
 	if (name == NULL)
 		return NULL;
-	ref = make_ref(compiler, as_string(name, key));
+	ref = make_column_ref(compiler, as_string(name, key), "part of a counter");
 	rule->watch = add_ref_attnos(compiler->tracker, rule->watch, ref);
 	return ref;
 }
@@ -443,6 +499,13 @@ compile_counters(Compiler *compiler, Jsonb *config)
 	if (counters->type != jbvBinary || !JsonContainerIsArray(counters->val.binary.data))
 		config_error("\"counters\" has to be an array");
 	count = JsonContainerSize(counters->val.binary.data);
+	if (count > 0 && tracker->tenant && tracker->tenant->nsources > 0 &&
+		tracker->sources[tracker->tenant->sources[0]].lookup >= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a table whose tenant is looked up can not have counters"),
+				 errdetail("What a row contributes would change with rows of other tables."),
+				 errhint("Leave counters out: \"counters\": [].")));
 	tracker->counters = palloc0(sizeof(CounterRule) * Max(1, count));
 	for (int i = 0; i < count; i++)
 		compile_counter(compiler, &tracker->counters[i],
@@ -452,21 +515,23 @@ compile_counters(Compiler *compiler, Jsonb *config)
 }
 
 /*
- * Which columns count as a change: all but the ignored ones.  Columns that
- * make tags, tenant, windows or deletion count even if ignored.
+ * Which columns count as a change: all but the ignored ones ("compare": "used" of
+ * parents' triggers: none).  Columns that make tags, tenant, windows or deletion, and
+ * those that look-ups begin at, count even so.
  */
 static void
 compile_compared(Compiler *compiler, Jsonb *config)
 {
 	Tracker    *tracker = compiler->tracker;
 	TupleDesc	desc = RelationGetDescr(compiler->rel);
+	JsonbValue *compare = get_field(config, "compare");
+	bool		only_used = compare && strcmp(as_string(compare, "compare"), "used") == 0;
 	ListCell   *cell;
 	int			attno = -1;
 
-	tracker->natts = desc->natts;
-	tracker->compared = palloc0(sizeof(bool) * (desc->natts + 1));
-	tracker->changed = palloc0(sizeof(bool) * (desc->natts + 1));
-	for (int i = 0; i < desc->natts; i++)
+	tracker->compared = palloc0(sizeof(bool) * (desc->natts + tracker->nlookups + 1));
+	tracker->changed = palloc0(sizeof(bool) * (desc->natts + tracker->nlookups + 1));
+	for (int i = 0; i < desc->natts && !only_used; i++)
 		tracker->compared[i + 1] = !TupleDescAttr(desc, i)->attisdropped;
 	foreach(cell, get_strings(get_field(config, "ignore"), "ignore"))
 		tracker->compared[find_attno(compiler, lfirst(cell))] = false;
@@ -480,6 +545,8 @@ compile_compared(Compiler *compiler, Jsonb *config)
 	}
 	while ((attno = bms_next_member(tracker->always, attno)) >= 0)
 		tracker->compared[attno] = true;
+	for (int i = 0; i < tracker->nlookups; i++)
+		tracker->compared[find_attno(compiler, cc_lookup_from(tracker->lookups[i]))] = true;
 	for (int i = 0; i < tracker->ncounters; i++)
 		for (attno = -1; (attno = bms_next_member(tracker->counters[i].watch, attno)) >= 0;)
 			tracker->compared[attno] = true;
@@ -613,6 +680,7 @@ cc_config_compile(Relation rel, Jsonb *config, MemoryContext context)
 		config_error("it has to be an object");
 	tracker->relid = RelationGetRelid(rel);
 	tracker->context = context;
+	tracker->natts = RelationGetDescr(rel)->natts;
 	compiler.columns = get_object(config, "columns");
 	compiler.zones = get_object(config, "zone");
 	compiler.profiles = get_object(config, "profiles");

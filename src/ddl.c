@@ -63,6 +63,19 @@ put_simple(ReturnSetInfo *rows, const CollectedCommand *command)
 
 	if (IsA(command->parsetree, CreateStmt))
 		put_step(rows, "create", address.objectId, 0, InvalidOid, NULL, NULL);
+	else if (IsA(command->parsetree, RenameStmt) &&
+			 ((RenameStmt *) command->parsetree)->renameType == OBJECT_TABLE)
+		put_step(rows, "rename table", address.objectId, 0, InvalidOid,
+				 ((RenameStmt *) command->parsetree)->relation->relname,
+				 ((RenameStmt *) command->parsetree)->newname);
+	else if (IsA(command->parsetree, RenameStmt) &&
+			 ((RenameStmt *) command->parsetree)->renameType == OBJECT_SCHEMA)
+		put_step(rows, "rename schema", address.objectId, 0, InvalidOid,
+				 ((RenameStmt *) command->parsetree)->subname,
+				 ((RenameStmt *) command->parsetree)->newname);
+	else if (IsA(command->parsetree, AlterObjectSchemaStmt) &&
+			 ((AlterObjectSchemaStmt *) command->parsetree)->objectType == OBJECT_TABLE)
+		put_step(rows, "set schema", address.objectId, 0, InvalidOid, NULL, NULL);
 	else if (IsA(command->parsetree, RenameStmt) && address.objectSubId > 0 &&
 			 ((RenameStmt *) command->parsetree)->renameType == OBJECT_COLUMN)
 		put_step(rows, "rename column", address.objectId, address.objectSubId, InvalidOid,

@@ -271,8 +271,9 @@ static void
 emit_rows(EdgePass *pass, Tracker *tracker, const char *query, const Bitmapset *sources,
 		  bool whole_tenant)
 {
-	Datum	   *values = palloc0(sizeof(Datum) * Max(1, tracker->max_attno));
-	bool	   *nulls = palloc(sizeof(bool) * Max(1, tracker->max_attno));
+	int			nvalues = tracker->natts + tracker->nlookups;
+	Datum	   *values = palloc0(sizeof(Datum) * Max(1, nvalues));
+	bool	   *nulls = palloc0(sizeof(bool) * Max(1, nvalues + tracker->nlookups));
 	Datum		bounds[BOUND_KINDS * 2];
 	Oid			types[BOUND_KINDS * 2];
 	MemoryContext row_context = AllocSetContextCreate(CurrentMemoryContext, "clinicache edge row",
@@ -280,7 +281,7 @@ emit_rows(EdgePass *pass, Tracker *tracker, const char *query, const Bitmapset *
 	MemoryContext old;
 	Portal		portal;
 
-	memset(nulls, true, sizeof(bool) * Max(1, tracker->max_attno));
+	memset(nulls, true, sizeof(bool) * nvalues);
 	set_bounds(pass, bounds, types);
 	portal = SPI_cursor_open_with_args(NULL, query, BOUND_KINDS * 2, types, bounds, NULL,
 									   true, CURSOR_OPT_NO_SCROLL);
@@ -305,6 +306,8 @@ emit_rows(EdgePass *pass, Tracker *tracker, const char *query, const Bitmapset *
 												  &nulls[attno - 1]);
 			}
 			old = MemoryContextSwitchTo(row_context);
+			if (!whole_tenant && tracker->nlookups > 0)
+				cc_lookup_new(tracker, &(RowValues) {values, nulls});
 			cc_emit_edge(tracker, cc_flush_pending(), values, nulls, pass->from, pass->to,
 						 whole_tenant);
 			MemoryContextSwitchTo(old);
@@ -327,8 +330,9 @@ emit_candidates(EdgePass *pass, Tracker *tracker, Relation rel)
 
 	if (!find_ranges(pass, tracker, ranges))
 		return;
-	if (tracker->nsources > 0)
-		sources = bms_add_range(NULL, 0, tracker->nsources - 1);
+	for (int i = 0; i < tracker->nsources; i++)
+		if (tracker->sources[i].lookup < 0)
+			sources = bms_add_member(sources, i);
 	initStringInfo(&query);
 	appendStringInfoString(&query, "SELECT ");
 	append_columns(&query, tracker, sources);
@@ -371,9 +375,12 @@ is_indexed(Relation rel, const SourceColumn *source)
 static char *
 tenant_query(Tracker *tracker, Relation rel, const Bitmapset *sources)
 {
+	int			lookup = tracker->sources[bms_next_member(sources, -1)].lookup;
 	StringInfoData query;
 	const char *from = from_clause(rel);
 
+	if (lookup >= 0)
+		return cc_lookup_all_values(tracker->lookups[lookup]);
 	initStringInfo(&query);
 	if (bms_num_members(sources) == 1 &&
 		is_indexed(rel, &tracker->sources[bms_singleton_member(sources)]))

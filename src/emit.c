@@ -229,7 +229,7 @@ typedef enum RenderResult
 {
 	RENDERED,
 	RENDERED_NULL,				/* a placeholder is null: no tag */
-	RENDERED_ODD				/* no day to be found: the prefix stands for it */
+	RENDERED_ODD				/* no day to be found, or no row to look up: the prefix stands for it */
 } RenderResult;
 
 /* Append one placeholder's value, filtered, to "scratch". */
@@ -246,7 +246,8 @@ render_part(Tracker *tracker, TagPart *part, const ValueRef *ref, RowImage *row)
 		bool		is_null;
 
 		if (!get_local(tracker, ref, row, &is_null))
-			return is_null ? RENDERED_NULL : RENDERED_ODD;
+			return is_null && !cc_value_unknown(tracker, ref, row->nulls) ?
+				RENDERED_NULL : RENDERED_ODD;
 		cc_append_day(target, row->local, part->filters[0]);
 	}
 	else if (ref->constant)
@@ -255,7 +256,7 @@ render_part(Tracker *tracker, TagPart *part, const ValueRef *ref, RowImage *row)
 	{
 		source = cc_find_value(tracker, ref, row->values, row->nulls, &value);
 		if (source == NULL)
-			return RENDERED_NULL;
+			return cc_value_unknown(tracker, ref, row->nulls) ? RENDERED_ODD : RENDERED_NULL;
 		cc_value_append(target, &source->type, value);
 	}
 	if (part->nfilters > 0)
@@ -340,6 +341,10 @@ check_era(TagGroup *group, PendingSet *set, TimestampTz now)
 	group->collapsed_tenant = NULL;
 }
 
+/* in the place of a value's size */
+#define MEMO_NULL PG_UINT32_MAX
+#define MEMO_UNKNOWN (PG_UINT32_MAX - 1)
+
 /* The values that a group's tags are made of, as bytes; 0: too many to remember. */
 static int
 memo_key(Tracker *tracker, TagGroup *group, const RowImage *row, char *key)
@@ -357,7 +362,9 @@ memo_key(Tracker *tracker, TagGroup *group, const RowImage *row, char *key)
 		uint32		size = sizeof(Datum);
 
 		if (row->nulls[source->attno - 1])
-			size = PG_UINT32_MAX;
+			size = source->lookup >= 0 &&
+				row->nulls[tracker->natts + tracker->nlookups + source->lookup] ?
+				MEMO_UNKNOWN : MEMO_NULL;
 		else if (source->typlen == -1)
 		{
 			if (VARATT_IS_EXTERNAL(DatumGetPointer(value)) ||
@@ -377,7 +384,7 @@ memo_key(Tracker *tracker, TagGroup *group, const RowImage *row, char *key)
 			return 0;
 		memcpy(key + len, &size, sizeof(size));
 		len += sizeof(size);
-		if (size == PG_UINT32_MAX)
+		if (size == MEMO_NULL || size == MEMO_UNKNOWN)
 			continue;
 		if (size > MEMO_KEY_MAX - len)
 			return 0;
@@ -544,6 +551,20 @@ same_value(Datum old_value, Datum new_value, Form_pg_attribute att)
 	return datum_image_eq(old_value, new_value, att->attbyval, att->attlen);
 }
 
+/* Note whether what is looked up differs: that counts, tags are made of it. */
+static bool
+find_lookup_change(Tracker *tracker, const SourceColumn *source, Datum *old_values,
+				   bool *old_nulls, Datum *new_values, bool *new_nulls)
+{
+	int			i = source->attno - 1;
+	bool		differs = old_nulls[i] != new_nulls[i] ||
+		(!old_nulls[i] && !datum_image_eq(old_values[i], new_values[i],
+										  source->typbyval, source->typlen));
+
+	tracker->changed[i + 1] = differs;
+	return differs;
+}
+
 /* Note in tracker->changed which columns differ; false if none that counts does. */
 static bool
 find_changes(Tracker *tracker, TupleDesc desc, Datum *old_values, bool *old_nulls,
@@ -573,6 +594,10 @@ find_changes(Tracker *tracker, TupleDesc desc, Datum *old_values, bool *old_null
 		if (any && !tracker->selective)
 			return true;
 	}
+	for (int i = 0; i < tracker->nsources; i++)
+		if (tracker->sources[i].lookup >= 0)
+			any |= find_lookup_change(tracker, &tracker->sources[i], old_values, old_nulls,
+									  new_values, new_nulls);
 	return any;
 }
 

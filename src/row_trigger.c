@@ -4,9 +4,10 @@
  *		The triggers, as the executor calls them.
  *
  * row_change(config)		AFTER INSERT OR UPDATE OR DELETE FOR EACH ROW
+ * parent_change(config)	the same, on tables that look-ups lead through
  * truncate_change(config)	AFTER TRUNCATE FOR EACH STATEMENT
  *
- * Both add to this transaction's pending set and write nothing themselves.
+ * They add to this transaction's pending set and write nothing themselves.
  *
  * local_guard()			BEFORE INSERT OR UPDATE OR DELETE FOR EACH ROW,
  *							on our own tables
@@ -26,6 +27,7 @@
 #include "utils/rel.h"
 
 PG_FUNCTION_INFO_V1(clinicache_row_change);
+PG_FUNCTION_INFO_V1(clinicache_parent_change);
 PG_FUNCTION_INFO_V1(clinicache_truncate_change);
 PG_FUNCTION_INFO_V1(clinicache_local_guard);
 
@@ -66,29 +68,51 @@ handle_broken(Tracker *tracker, Relation rel, PendingSet *set)
 
 /* Into the buffer while that will do, else into the pending set. */
 static void
+emit_rows(Tracker *tracker, TupleDesc desc, RowValues old, RowValues new)
+{
+	if (!cc_flush_buffers() ||
+		!cc_emit_buffered(tracker, desc, old.values, old.nulls, new.values, new.nulls))
+		cc_emit_change(tracker, cc_flush_pending(), desc,
+					   old.values, old.nulls, new.values, new.nulls);
+}
+
+static void
 emit_change(Tracker *tracker, TupleDesc desc, TupleTableSlot *old_slot, TupleTableSlot *new_slot)
 {
-	Datum	   *old_values = old_slot ? old_slot->tts_values : NULL;
-	bool	   *old_nulls = old_slot ? old_slot->tts_isnull : NULL;
-	Datum	   *new_values = new_slot ? new_slot->tts_values : NULL;
-	bool	   *new_nulls = new_slot ? new_slot->tts_isnull : NULL;
+	RowValues	old = {NULL, NULL};
+	RowValues	new = {NULL, NULL};
+	RowValues	earlier;
 
-	if (!cc_flush_buffers() ||
-		!cc_emit_buffered(tracker, desc, old_values, old_nulls, new_values, new_nulls))
-		cc_emit_change(tracker, cc_flush_pending(), desc,
-					   old_values, old_nulls, new_values, new_nulls);
+	if (old_slot)
+		old = (RowValues) {old_slot->tts_values, old_slot->tts_isnull};
+	if (new_slot)
+		new = (RowValues) {new_slot->tts_values, new_slot->tts_isnull};
+	if (tracker->nlookups > 0)
+	{
+		if (new_slot)
+		{
+			new = cc_lookup_extend(tracker, new.values, new.nulls, new_slot->tts_nvalid);
+			cc_lookup_new(tracker, &new);
+		}
+		if (old_slot)
+		{
+			old = cc_lookup_extend(tracker, old.values, old.nulls, old_slot->tts_nvalid);
+			if (cc_lookup_old(tracker, &old, &earlier))
+				emit_rows(tracker, desc, earlier, new);
+		}
+	}
+	/* last: counters ask which columns this one found changed */
+	emit_rows(tracker, desc, old, new);
 	if (tracker->counting)
 	{
-		cc_counter_change(tracker, old_values, old_nulls, new_values, new_nulls);
+		cc_counter_change(tracker, old.values, old.nulls, new.values, new.nulls);
 		cc_flush_late_deltas();
 	}
 }
 
-/*
- * row_change() -> trigger
- */
-Datum
-clinicache_row_change(PG_FUNCTION_ARGS)
+/* What both row triggers do; "function" is the name of the one. */
+static void
+row_changed(FunctionCallInfo fcinfo, const char *function)
 {
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
 	Relation	rel;
@@ -97,16 +121,16 @@ clinicache_row_change(PG_FUNCTION_ARGS)
 	TupleTableSlot *new_slot = NULL;
 
 	if (!CALLED_AS_TRIGGER(fcinfo))
-		protocol_error("row_change", "was not called by trigger manager");
+		protocol_error(function, "was not called by trigger manager");
 	if (!TRIGGER_FIRED_AFTER(trigdata->tg_event) || !TRIGGER_FIRED_FOR_ROW(trigdata->tg_event))
-		protocol_error("row_change", "has to be fired AFTER, FOR EACH ROW");
+		protocol_error(function, "has to be fired AFTER, FOR EACH ROW");
 
 	rel = trigdata->tg_relation;
 	tracker = cc_tracker_get(rel, trigdata->tg_trigger);
 	if (unlikely(tracker->broken != NULL))
 	{
 		handle_broken(tracker, rel, cc_flush_pending());
-		return PointerGetDatum(NULL);
+		return;
 	}
 
 	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
@@ -121,13 +145,35 @@ clinicache_row_change(PG_FUNCTION_ARGS)
 		slot_getallattrs(new_slot);
 	}
 	else
-		protocol_error("row_change", "was fired by an event other than INSERT, UPDATE, DELETE");
+		protocol_error(function, "was fired by an event other than INSERT, UPDATE, DELETE");
 	if (old_slot)
 		slot_getsomeattrs(old_slot, tracker->max_attno);
 	if (new_slot)
 		slot_getsomeattrs(new_slot, tracker->max_attno);
 
 	emit_change(tracker, RelationGetDescr(rel), old_slot, new_slot);
+}
+
+/*
+ * row_change() -> trigger
+ */
+Datum
+clinicache_row_change(PG_FUNCTION_ARGS)
+{
+	row_changed(fcinfo, "row_change");
+	return PointerGetDatum(NULL);
+}
+
+/*
+ * parent_change() -> trigger
+ *		Of tables that look-ups of others lead through: what changes for those
+ *		others when a row here leads elsewhere.  Its configuration names no column
+ *		but those, hence it does nothing at most changes.
+ */
+Datum
+clinicache_parent_change(PG_FUNCTION_ARGS)
+{
+	row_changed(fcinfo, "parent_change");
 	return PointerGetDatum(NULL);
 }
 

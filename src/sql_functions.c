@@ -81,6 +81,7 @@ clinicache_trigger_config(PG_FUNCTION_ARGS)
 		Oid			owner = cc_catalog_owner_of(((Form_pg_trigger) GETSTRUCT(tuple))->tgrelid);
 
 		if (!isnull && (cc_catalog_is_function(function, "row_change") ||
+						cc_catalog_is_function(function, "parent_change") ||
 						cc_catalog_is_function(function, "truncate_change")) &&
 			cc_tracker_trusts(owner))
 			result = DirectFunctionCall1(jsonb_in,
@@ -224,6 +225,15 @@ clinicache_preview_rows(PG_FUNCTION_ARGS)
 		nulls[i] = palloc(sizeof(bool) * Max(1, desc->natts));
 		given[i] = deform_argument(fcinfo, i + 1, desc, values[i], nulls[i]);
 	}
+	for (int i = 0; i < 2; i++)
+		if (given[i] && tracker->nlookups > 0)
+		{
+			RowValues	row = cc_lookup_extend(tracker, values[i], nulls[i], desc->natts);
+
+			cc_lookup_new(tracker, &row);
+			values[i] = row.values;
+			nulls[i] = row.nulls;
+		}
 	set = cc_pending_create(CurrentMemoryContext, NULL, false);
 	cc_emit_change(tracker, set, desc,
 				   given[0] ? values[0] : NULL, nulls[0],

@@ -41,11 +41,23 @@ typedef struct TrackerEntry
 
 static HTAB *trackers = NULL;
 
+static int	looking_up = 0;		/* trackers that were ever compiled with look-ups */
+
+static bool
+depends_on(const Tracker *tracker, Oid relid)
+{
+	for (int i = 0; i < tracker->nlookups; i++)
+		if (cc_lookup_depends(tracker->lookups[i], relid))
+			return true;
+	return false;
+}
+
+/* Mark an entry's trackers stale; relid not invalid: those that look up in that table. */
 static void
-mark_stale(TrackerEntry *entry)
+mark_stale(TrackerEntry *entry, Oid relid)
 {
 	for (Tracker *tracker = entry->first; tracker; tracker = tracker->next)
-		tracker->stale = true;
+		tracker->stale |= !OidIsValid(relid) || depends_on(tracker, relid);
 }
 
 static void
@@ -60,12 +72,13 @@ tracker_relcache_callback(Datum arg, Oid relid)
 	{
 		entry = hash_search(trackers, &relid, HASH_FIND, NULL);
 		if (entry)
-			mark_stale(entry);
-		return;
+			mark_stale(entry, InvalidOid);
+		if (looking_up == 0)
+			return;
 	}
 	hash_seq_init(&status, trackers);
 	while ((entry = hash_seq_search(&status)) != NULL)
-		mark_stale(entry);
+		mark_stale(entry, relid);
 }
 
 /* Register the callback; called once, from _PG_init. */
@@ -297,7 +310,9 @@ cc_tracker_get(Relation rel, Trigger *trigger)
 	/* compile before touching the entry: it may fail, and may invalidate */
 	tracker = compile_safely(rel, trigger);
 	tracker->trigger = trigger->tgoid;
-	tracker->stats = cc_table_stats(relid);
+	/* a parent's rows are counted where it is tracked itself */
+	tracker->stats = cc_catalog_is_function(trigger->tgfoid, "row_change") ?
+		cc_table_stats(relid) : NULL;
 	entry = hash_search(trackers, &relid, HASH_ENTER, &found);
 	if (!found)
 		entry->first = NULL;
@@ -309,6 +324,7 @@ cc_tracker_get(Relation rel, Trigger *trigger)
 		*link = old->next;
 		MemoryContextDelete(old->context);
 	}
+	looking_up += tracker->nlookups > 0;
 	MemoryContextSetParent(tracker->context, CacheMemoryContext);
 	tracker->next = entry->first;
 	entry->first = tracker;

@@ -11,6 +11,7 @@
 #include "postgres.h"
 #include "access/tupdesc.h"
 #include "commands/trigger.h"
+#include "lookup.h"
 #include "nodes/bitmapset.h"
 #include "nodes/pg_list.h"
 #include "pending.h"
@@ -21,10 +22,11 @@
 #include "utils/jsonb.h"
 #include "utils/rel.h"
 
-/* a column of the table that some rule reads */
+/* a column of the table that some rule reads, or a value that is looked up */
 typedef struct SourceColumn
 {
-	AttrNumber	attno;
+	AttrNumber	attno;			/* of a looked-up value: beyond the table's columns */
+	int			lookup;			/* its number, -1: a column */
 	char	   *name;
 	ValueType	type;
 	int16		typlen;
@@ -135,7 +137,9 @@ typedef struct Tracker
 
 	int			nsources;
 	SourceColumn *sources;
-	int			max_attno;		/* of the sources */
+	int			max_attno;		/* of the sources that are columns */
+	int			nlookups;
+	Lookup	  **lookups;
 	ValueRef   *tenant;			/* NULL: no tenant */
 	bool		needs_zone;
 	bool		windowed;		/* some tag has a window */
@@ -156,7 +160,7 @@ typedef struct Tracker
 	DeletedKind deleted_kind;
 	List	   *deleted_values; /* of char * */
 
-	TableStats *stats;			/* NULL: of a dry run */
+	TableStats *stats;			/* NULL: nobody counts */
 	int			ntags;
 	TrackedTag *tags;			/* ordered by group */
 	int			ngroups;
@@ -182,6 +186,23 @@ cc_find_value(Tracker *tracker, const ValueRef *ref, const Datum *values, const 
 		}
 	}
 	return NULL;
+}
+
+/*
+ * Is one of the sources a value that could not be looked up?  Then no tag can be
+ * rendered, where one that is null needs none.
+ */
+static inline bool
+cc_value_unknown(const Tracker *tracker, const ValueRef *ref, const bool *nulls)
+{
+	for (int i = 0; i < ref->nsources; i++)
+	{
+		const SourceColumn *source = &tracker->sources[ref->sources[i]];
+
+		if (source->lookup >= 0 && nulls[tracker->natts + tracker->nlookups + source->lookup])
+			return true;
+	}
+	return false;
 }
 
 /* config.c */

@@ -5,6 +5,11 @@ CREATE FUNCTION clinicache.row_change() RETURNS trigger
 COMMENT ON FUNCTION clinicache.row_change() IS
   'Row trigger of tracked tables: turns a change into tags. Made by clinicache.track(); its one argument is the resolved configuration as JSON';
 
+CREATE FUNCTION clinicache.parent_change() RETURNS trigger
+  AS 'MODULE_PATHNAME', 'clinicache_parent_change' LANGUAGE C;
+COMMENT ON FUNCTION clinicache.parent_change() IS
+  'Row trigger of tables that look-ups of tracked tables lead through: when a row leads elsewhere, emits their list tags. Made by clinicache.track(); its one argument is the configuration as JSON';
+
 CREATE FUNCTION clinicache.truncate_change() RETURNS trigger
   AS 'MODULE_PATHNAME', 'clinicache_truncate_change' LANGUAGE C;
 COMMENT ON FUNCTION clinicache.truncate_change() IS
@@ -34,6 +39,12 @@ CREATE FUNCTION clinicache.template_columns(template text) RETURNS text[]
   AS 'MODULE_PATHNAME', 'clinicache_template_columns' LANGUAGE C STRICT IMMUTABLE PARALLEL SAFE;
 COMMENT ON FUNCTION clinicache.template_columns(text) IS
   'The columns that a template names, in order of appearance, without filters. Error 22023 if it is malformed';
+
+CREATE FUNCTION clinicache.lookup_steps(path text)
+  RETURNS TABLE(step int, schema_name text, table_name text, key text, value text)
+  AS 'MODULE_PATHNAME', 'clinicache_lookup_steps' LANGUAGE C STRICT IMMUTABLE PARALLEL SAFE ROWS 3;
+COMMENT ON FUNCTION clinicache.lookup_steps(text) IS
+  'A look-up taken apart: "patientId -> public.patients(id).clinic_id". Step 0 has the column that it begins at, as value; schema_name is null where none is written. Error 22023 if it is malformed';
 
 CREATE FUNCTION clinicache.tag(template text, args jsonb) RETURNS text
   AS 'MODULE_PATHNAME', 'clinicache_tag' LANGUAGE C STRICT STABLE PARALLEL SAFE;

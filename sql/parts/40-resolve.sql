@@ -3,7 +3,10 @@
 --   logical column --> columns argument, if given --------------------------> real columns or a constant
 --                 +--> candidates: itself, preset's list, aliases, _id form
 --                        each as spelt, snake_case, camelCase; at last ignoring case and _
---                        less those whose foreign key points to another entity -> one real column, or absent
+--                        less those whose foreign key points to another entity -> one real column
+--                 +--> clinic and patient: the column whose foreign key points to their table, whatever its name
+--                 +--> these two: the one shortest way over foreign keys to a table that has it -> a look-up
+--                 +--> absent
 --
 -- Functions that begin with _ are internal; all run with the caller's rights.  String literals in bodies hold no backslash,
 -- because bodies are parsed under the caller's standard_conforming_strings.
@@ -53,11 +56,13 @@ COMMENT ON FUNCTION clinicache._texts(jsonb) IS 'Internal: JSON array to text ar
 CREATE FUNCTION clinicache._entity_named(word text) RETURNS text
 LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp
 AS $$
+  -- what _squash does, spelt out: called for each word of the vocabulary it would take milliseconds
   SELECT e.name
-  FROM clinicache.entity AS e, unnest(e.tables || e.name) AS t(word), clinicache._squash(t.word) AS s(singular)
-  WHERE clinicache._squash(_entity_named.word) IN
-        (s.singular, s.singular || 's', s.singular || 'es',
-         regexp_replace(s.singular, 'y$', 'ies'), regexp_replace(s.singular, 'is$', 'es'))
+  FROM (SELECT clinicache._squash(_entity_named.word)) AS given(word), clinicache.entity AS e, unnest(e.tables || e.name) AS t(word),
+       LATERAL (SELECT lower(replace(t.word, '_', '') COLLATE "C")) AS s(singular)
+  WHERE left(given.word, greatest(length(s.singular) - 2, 0)) = left(s.singular, -2)
+    AND given.word IN (s.singular, s.singular || 's', s.singular || 'es',
+                       regexp_replace(s.singular, 'y$', 'ies'), regexp_replace(s.singular, 'is$', 'es'))
   ORDER BY e.builtin, e.name
   LIMIT 1
 $$;
@@ -130,41 +135,77 @@ AS $$
 $$;
 COMMENT ON FUNCTION clinicache._candidates(text, jsonb) IS 'Internal: candidate names of a logical column, in order of preference';
 
+CREATE FUNCTION clinicache._foreign_keys(rel regclass) RETURNS TABLE (col text, target regclass, key text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT DISTINCT a.attname::text, c.confrelid::regclass, k.attname::text
+  FROM pg_constraint AS c
+  JOIN pg_attribute AS a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1]
+  JOIN pg_attribute AS k ON k.attrelid = c.confrelid AND k.attnum = c.confkey[1]
+  WHERE c.contype = 'f' AND c.conrelid = rel AND cardinality(c.conkey) = 1
+    -- a key to a partitioned table has a constraint for each partition besides
+    AND NOT EXISTS (SELECT FROM pg_constraint AS p WHERE p.oid = c.conparentid AND p.conrelid = c.conrelid)
+$$;
+COMMENT ON FUNCTION clinicache._foreign_keys(regclass) IS 'Internal: the single-column foreign keys of a table';
+
+CREATE FUNCTION clinicache._single_key(rel regclass) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT a.attname::text
+  FROM pg_index AS i JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+  WHERE i.indrelid = rel AND i.indisprimary AND i.indnkeyatts = 1
+$$;
+COMMENT ON FUNCTION clinicache._single_key(regclass) IS 'Internal: the column that is the primary key; null: there is none, or it has several';
+
+CREATE FUNCTION clinicache._pointing_columns(rel regclass, logical text) RETURNS text[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(array_agg(DISTINCT f.col ORDER BY f.col), '{}')
+  FROM clinicache._foreign_keys(rel) AS f JOIN pg_class AS c ON c.oid = f.target
+  WHERE logical IN ('clinic', 'patient') AND f.target <> rel
+    AND clinicache._entity_named(c.relname::text) = logical AND clinicache._single_key(f.target) = f.key
+$$;
+COMMENT ON FUNCTION clinicache._pointing_columns(regclass, text) IS
+  'Internal: columns that hold a clinic or patient, whatever their names, because their foreign keys say so';
+
+CREATE FUNCTION clinicache._fitting_columns(rel regclass, logical text, candidates text[]) RETURNS TABLE (names text[], refusals text[])
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  WITH wanted AS (
+    SELECT w.n, clinicache._squash(w.word) AS squashed, ARRAY[w.word, clinicache._snake(w.word), clinicache._camel(w.word)] AS spelt
+    FROM unnest(candidates) WITH ORDINALITY AS w(word, n)),
+  named AS (
+    SELECT DISTINCT a.attname::text AS name, a.attnum, w.n, NOT a.attname::text = ANY (w.spelt) AS loosely
+    FROM pg_attribute AS a JOIN wanted AS w ON lower(replace(a.attname::text, '_', '') COLLATE "C") = w.squashed
+                                               OR a.attname::text = ANY (w.spelt)
+    WHERE a.attrelid = rel AND a.attnum > 0 AND NOT a.attisdropped),
+  judged AS (
+    SELECT n.*, clinicache._refused_by(rel, n.name, logical) AS target, rank() OVER (ORDER BY n.loosely, n.n) AS place FROM named AS n),
+  best AS (
+    SELECT array_agg(j.name ORDER BY j.attnum) AS names FROM judged AS j
+    WHERE j.target IS NULL GROUP BY j.place ORDER BY j.place LIMIT 1)
+  SELECT coalesce((SELECT b.names FROM best AS b), clinicache._pointing_columns(rel, logical)),
+         ARRAY(SELECT format('"%s", whose foreign key points to %s', j.name, j.target) FROM judged AS j
+               WHERE j.target IS NOT NULL GROUP BY j.name, j.target ORDER BY min(j.place), min(j.attnum))
+$$;
+COMMENT ON FUNCTION clinicache._fitting_columns(regclass, text, text[]) IS
+  'Internal: the columns of the first candidate that a table has, or those whose foreign keys make them a clinic or patient; and what was refused';
+
 CREATE FUNCTION clinicache._find_column(rel regclass, logical text, candidates text[]) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  names     text[] := clinicache._column_names(rel);
-  refusals  text[] := '{}';
-  candidate text;
-  loosely   boolean;
-  hits      text[];
-  col       text;
-  target    text;
+  fit record;
 BEGIN
-  FOREACH loosely IN ARRAY ARRAY[false, true] LOOP
-    FOREACH candidate IN ARRAY candidates LOOP
-      hits := '{}';
-      FOREACH col IN ARRAY names LOOP
-        CONTINUE WHEN CASE WHEN loosely THEN clinicache._squash(col) <> clinicache._squash(candidate)
-                           ELSE col NOT IN (candidate, clinicache._snake(candidate), clinicache._camel(candidate)) END;
-        target := clinicache._refused_by(rel, col, logical);
-        IF target IS NULL THEN
-          hits := hits || col;
-        ELSIF NOT format('"%s", whose foreign key points to %s', col, target) = ANY (refusals) THEN
-          refusals := refusals || format('"%s", whose foreign key points to %s', col, target);
-        END IF;
-      END LOOP;
-      IF cardinality(hits) > 1 THEN
-        RAISE EXCEPTION 'logical column "%" is ambiguous in %: % fit', logical, rel, clinicache._quoted(hits)
-          USING ERRCODE = 'ambiguous_column',
-                HINT = format('Say which: columns => ''{"%s": "%s"}''.', logical, hits[1]);
-      ELSIF cardinality(hits) = 1 THEN
-        RETURN jsonb_build_object('column', hits[1]);
-      END IF;
-    END LOOP;
-  END LOOP;
-  RETURN jsonb_build_object('refused', to_jsonb(refusals));
+  SELECT f.names, f.refusals INTO fit FROM clinicache._fitting_columns(rel, logical, candidates) AS f;
+  IF cardinality(fit.names) > 1 THEN
+    RAISE EXCEPTION 'logical column "%" is ambiguous in %: % fit', logical, rel, clinicache._quoted(fit.names)
+      USING ERRCODE = 'ambiguous_column',
+            HINT = format('Say which: columns => ''{"%s": "%s"}''.', logical, fit.names[1]);
+  ELSIF cardinality(fit.names) = 1 THEN
+    RETURN jsonb_build_object('column', fit.names[1]);
+  END IF;
+  RETURN jsonb_build_object('refused', to_jsonb(fit.refusals));
 END
 $$;
 COMMENT ON FUNCTION clinicache._find_column(regclass, text, text[]) IS
@@ -190,6 +231,100 @@ COMMENT ON FUNCTION clinicache._find_id(regclass, jsonb) IS
   'Internal: like _find_column for "id": the single-column primary key, else a column of that name; "key" names a composite key';
 
 -- ---------------------------------------------------------------------------------------------------------------------
+-- Look-ups: what the row itself lacks, found over foreign keys
+--
+--   medicalId -> public.medical_records(id).patient_id -> public.patients(id).clinic_id
+-- ---------------------------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION clinicache._path_name(word text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE WHEN word ~ '^[A-Za-z0-9_]+$' THEN word ELSE '"' || replace(word, '"', '""') || '"' END
+$$;
+COMMENT ON FUNCTION clinicache._path_name(text) IS 'Internal: an identifier in a look-up''s path, exactly as in the catalog';
+
+CREATE FUNCTION clinicache._path_step(col text, target regclass, key text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format('%s -> %s.%s(%s)', clinicache._path_name(col), clinicache._path_name(n.nspname::text),
+                clinicache._path_name(c.relname::text), clinicache._path_name(key))
+  FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = target
+$$;
+COMMENT ON FUNCTION clinicache._path_step(text, regclass, text) IS 'Internal: one foreign key in a look-up''s path';
+
+CREATE FUNCTION clinicache._path_ends(rel regclass, logical text, candidates text[]) RETURNS text[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  -- of the clinic's own table it is the key; whoever points to that has no need to come here
+  SELECT CASE WHEN logical IN ('clinic', 'patient')
+                   AND clinicache._entity_named((SELECT c.relname::text FROM pg_class AS c WHERE c.oid = rel)) = logical
+              THEN array_remove(ARRAY[clinicache._single_key(rel)], NULL)
+              ELSE (SELECT f.names FROM clinicache._fitting_columns(rel, logical, candidates) AS f) END
+$$;
+COMMENT ON FUNCTION clinicache._path_ends(regclass, text, text[]) IS 'Internal: the columns of a table that a look-up may end in';
+
+CREATE FUNCTION clinicache._find_lookups(rel regclass, logical text, candidates text[]) RETURNS text[]
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  tables regclass[] := ARRAY[rel];
+  paths  text[] := ARRAY[''];
+  seen   regclass[] := ARRAY[rel];
+  found  text[];
+BEGIN
+  -- breadth first: tables, and the ways to each, that are one step further
+  FOR step IN 1..4 LOOP
+    SELECT array_agg(f.target), array_agg(p.path || clinicache._path_step(f.col, f.target, f.key) || '.')
+      INTO tables, paths
+      FROM unnest(tables, paths) AS p(rel, path) CROSS JOIN LATERAL clinicache._foreign_keys(p.rel) AS f
+     WHERE f.target <> ALL (seen);
+    EXIT WHEN tables IS NULL;
+    SELECT array_agg(p.path || clinicache._path_name(e.col) ORDER BY (p.path || clinicache._path_name(e.col)) COLLATE "C")
+      INTO found
+      FROM (SELECT DISTINCT u.rel FROM unnest(tables) AS u(rel)) AS d
+      CROSS JOIN LATERAL unnest(clinicache._path_ends(d.rel, logical, candidates)) AS e(col)
+      JOIN unnest(tables, paths) AS p(rel, path) ON p.rel = d.rel;
+    IF found IS NOT NULL THEN
+      RETURN found;
+    END IF;
+    seen := seen || tables;
+  END LOOP;
+  RETURN '{}';
+END
+$$;
+COMMENT ON FUNCTION clinicache._find_lookups(regclass, text, text[]) IS
+  'Internal: all shortest ways over foreign keys, of up to four steps, to a table that has the logical column';
+
+CREATE FUNCTION clinicache._resolve_column(rel regclass, logical text, listed jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  candidates text[] := clinicache._candidates(logical, listed);
+  hit        jsonb;
+  paths      text[];
+BEGIN
+  IF logical = 'id' THEN
+    RETURN clinicache._find_id(rel, listed);
+  END IF;
+  hit := clinicache._find_column(rel, logical, candidates);
+  IF hit ? 'column' OR logical NOT IN ('clinic', 'patient') THEN
+    RETURN hit;
+  END IF;
+  paths := clinicache._find_lookups(rel, logical, candidates);
+  IF cardinality(paths) > 1 THEN
+    RAISE EXCEPTION 'logical column "%" of % can be looked up in % ways', logical, rel, cardinality(paths)
+      USING ERRCODE = 'ambiguous_column',
+            DETAIL = array_to_string(paths, E'\n'),
+            HINT = format('Choose one: options => %L, or none: columns => %L.',
+                          jsonb_build_object('lookups', jsonb_build_object(logical, paths[1])), jsonb_build_object(logical, NULL));
+  END IF;
+  RETURN CASE WHEN cardinality(paths) = 1 THEN jsonb_build_object('lookup', paths[1]) ELSE hit END;
+END
+$$;
+COMMENT ON FUNCTION clinicache._resolve_column(regclass, text, jsonb) IS
+  'Internal: {"column": name}, {"lookup": path} where a clinic or patient is found over foreign keys, or {"refused": [reasons]}; several: 42702';
+
+-- ---------------------------------------------------------------------------------------------------------------------
 -- The columns argument
 -- ---------------------------------------------------------------------------------------------------------------------
 
@@ -210,6 +345,10 @@ BEGIN
       RETURN jsonb_build_object('const', replace(substr(col, 3, length(col) - 3), '''''', ''''));
     END IF;
     names := ARRAY[col];
+  ELSIF jsonb_typeof(given) = 'object' AND (jsonb_typeof(given -> 'const') = 'string' OR jsonb_typeof(given -> 'lookup') = 'string')
+        AND given - 'const' - 'lookup' = '{}' AND NOT (given ? 'const' AND given ? 'lookup') THEN
+    -- as tracked_tables shows it
+    RETURN given;
   ELSIF jsonb_typeof(given) = 'array' AND jsonb_array_length(given) > 0
         AND NOT jsonb_path_exists(given, '$[*] ? (@.type() != "string")') THEN
     names := clinicache._texts(given);
@@ -231,7 +370,7 @@ $$;
 COMMENT ON FUNCTION clinicache._given_column(regclass, text, jsonb) IS
   'Internal: checks one value of the columns argument; array of real columns or {"const": text}; unknown column: 42703';
 
-CREATE FUNCTION clinicache._resolve_columns(rel regclass, entity_name text, listed jsonb, given jsonb, required text[])
+CREATE FUNCTION clinicache._resolve_columns(rel regclass, entity_name text, listed jsonb, given jsonb, required text[], lookups jsonb DEFAULT '{}')
 RETURNS TABLE (resolved jsonb, absent jsonb)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -258,10 +397,12 @@ BEGIN
       END IF;
       CONTINUE;
     END IF;
-    hit := CASE logical WHEN 'id' THEN clinicache._find_id(rel, listed -> logical)
-             ELSE clinicache._find_column(rel, logical, clinicache._candidates(logical, listed -> logical)) END;
+    hit := CASE WHEN lookups ? logical THEN jsonb_build_object('lookup', lookups -> logical)
+             ELSE clinicache._resolve_column(rel, logical, listed -> logical) END;
     IF hit ? 'column' THEN
       resolved := resolved || jsonb_build_object(logical, jsonb_build_array(hit ->> 'column'));
+    ELSIF hit ? 'lookup' THEN
+      resolved := resolved || jsonb_build_object(logical, jsonb_build_object('lookup', hit -> 'lookup'));
     ELSIF logical = ANY (required) THEN
       PERFORM clinicache._missing_column(rel, entity_name, logical, listed -> logical, hit);
     ELSE
@@ -273,8 +414,8 @@ BEGIN
   RETURN NEXT;
 END
 $$;
-COMMENT ON FUNCTION clinicache._resolve_columns(regclass, text, jsonb, jsonb, text[]) IS
-  'Internal: logical columns found (array of real columns or constant) and absent (with the reason); a required one absent: 42703';
+COMMENT ON FUNCTION clinicache._resolve_columns(regclass, text, jsonb, jsonb, text[], jsonb) IS
+  'Internal: logical columns found (array of real columns, constant or look-up) and absent (with the reason); a required one absent: 42703';
 
 CREATE FUNCTION clinicache._missing_column(rel regclass, entity_name text, logical text, listed jsonb, search jsonb) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp

@@ -14,17 +14,14 @@ BEGIN
       USING ERRCODE = 'invalid_parameter_value', HINT = format('Accepted keys: %s.', array_to_string(accepted, ', '));
   END IF;
   SELECT k INTO unknown FROM jsonb_object_keys(given) AS k WHERE k <> ALL (accepted) ORDER BY k LIMIT 1;
-  IF unknown = 'lookups' THEN
-    RAISE EXCEPTION '"%" is not supported yet', unknown
-      USING ERRCODE = 'feature_not_supported', HINT = 'Look-ups come in a later version; leave the key out.';
-  ELSIF unknown IS NOT NULL THEN
+  IF unknown IS NOT NULL THEN
     RAISE EXCEPTION 'unknown key "%" in %', unknown, what
       USING ERRCODE = 'invalid_parameter_value', HINT = format('Accepted keys: %s.', array_to_string(accepted, ', '));
   END IF;
 END
 $$;
 COMMENT ON FUNCTION clinicache._check_keys(jsonb, text[], text) IS
-  'Internal: refuses what is no object (22023), unknown keys (22023) and keys of later versions (0A000)';
+  'Internal: refuses what is no object and unknown keys (22023)';
 
 CREATE FUNCTION clinicache._real_columns(rel regclass, resolved jsonb, name text) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -136,7 +133,8 @@ BEGIN
         tag := tag - member || coalesce((
           SELECT jsonb_build_object(member, jsonb_agg(w.name ORDER BY w.n))
           FROM jsonb_array_elements_text(tag -> member) WITH ORDINALITY AS w(name, n)
-          WHERE jsonb_typeof(resolved -> w.name) = 'array' HAVING count(*) > 0), '{}');
+          WHERE jsonb_typeof(resolved -> w.name) = 'array' OR (member = 'columns' AND resolved -> w.name ? 'lookup')
+          HAVING count(*) > 0), '{}');
       END IF;
     END LOOP;
     kept := kept || jsonb_build_array(tag);
@@ -336,7 +334,8 @@ BEGIN
   END IF;
   FOR given IN SELECT c FROM jsonb_array_elements(counters) WITH ORDINALITY AS e(c, n) ORDER BY n LOOP
     kept := jsonb_build_object('counter', given -> 'counter', 'by',
-              (SELECT jsonb_object_agg(b.key, b.value) FROM jsonb_each(given -> 'by') AS b WHERE resolved ? (b.value #>> '{}')));
+              (SELECT jsonb_object_agg(b.key, b.value) FROM jsonb_each(given -> 'by') AS b
+               WHERE resolved ? (b.value #>> '{}') AND NOT coalesce(resolved -> (b.value #>> '{}') ? 'lookup', false)));
     -- nothing to ask for it by
     CONTINUE WHEN kept -> 'by' = 'null';
     FOREACH member IN ARRAY ARRAY['day', 'class', 'sum'] LOOP
@@ -395,6 +394,11 @@ BEGIN
           USING ERRCODE = 'invalid_parameter_value',
                 HINT = CASE WHEN member.is_dimension THEN 'A value that the row itself lacks can not be a dimension: what it '
                             'contributes would change with other rows.' END;
+      END IF;
+      IF resolved -> (member.value #>> '{}') ? 'lookup' THEN
+        RAISE EXCEPTION '"%" of counter "%" is looked up', member.key, counter ->> 'counter'
+          USING ERRCODE = 'feature_not_supported', DETAIL = 'What a row contributes would change with rows of other tables.',
+                HINT = 'Count by columns of the table itself.';
       END IF;
       FOREACH col IN ARRAY clinicache._known_column(rel, resolved, member.value #>> '{}', format('counter "%s"', counter ->> 'counter')) LOOP
         IF NOT member.is_dimension AND member.key = 'day' AND NOT clinicache._has_day(clinicache._column_type(rel, col)) THEN

@@ -126,8 +126,11 @@ BEGIN
       EXECUTE format('DROP TRIGGER %I ON %s', stale, clinicache._table_name(below.child));
     END LOOP;
   END LOOP;
+  PERFORM clinicache._drop_parent_triggers(clinicache._row_config(rel) ->> 'parents')
+    WHERE clinicache._row_config(rel) ? 'parents' AND NOT config ? 'parents';
   PERFORM clinicache._make_trigger(rel, false, config);
   PERFORM clinicache._make_trigger(rel, true, config);
+  PERFORM clinicache._put_parent_triggers(rel, config);
   FOR below IN SELECT d.child, d.partition FROM clinicache._descendants(rel) AS d LOOP
     IF NOT below.partition THEN
       PERFORM clinicache._make_trigger(below.child, false, config);
@@ -145,8 +148,9 @@ CREATE FUNCTION clinicache._drop_triggers(rel regclass) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  target regclass;
-  doomed text;
+  target  regclass;
+  doomed  text;
+  parents text := clinicache._row_config(rel) ->> 'parents';
 BEGIN
   -- parents first: dropping a partitioned table's trigger drops the clones
   FOR target IN SELECT rel UNION ALL SELECT d.child FROM clinicache._descendants(rel) AS d LOOP
@@ -154,10 +158,13 @@ BEGIN
       EXECUTE format('DROP TRIGGER %I ON %s', doomed, clinicache._table_name(target));
     END LOOP;
   END LOOP;
+  IF parents IS NOT NULL THEN
+    PERFORM clinicache._drop_parent_triggers(parents);
+  END IF;
 END
 $$;
 COMMENT ON FUNCTION clinicache._drop_triggers(regclass) IS
-  'Internal: removes the clinicache triggers of a table, its partitions and inheritance children';
+  'Internal: removes the clinicache triggers of a table, its partitions and inheritance children, and those of its look-ups';
 
 -- ---------------------------------------------------------------------------------------------------------------------
 -- Configuration
@@ -299,6 +306,7 @@ AS $$
 DECLARE
   preset   record;
   tenant   text;
+  looked_up jsonb;
   resolved jsonb;
   dropped  jsonb;
   settings jsonb;
@@ -309,8 +317,12 @@ BEGIN
   SELECT e.tenant, e.columns, e.tags, e.counters INTO preset FROM clinicache.entity AS e WHERE e.name = entity_name;
   -- options.tenant overrules the preset's, null included
   tenant := CASE WHEN options ? 'tenant' THEN options ->> 'tenant' ELSE preset.tenant END;
-  SELECT r.resolved, r.absent INTO resolved, absent
-    FROM clinicache._resolve_columns(rel, entity_name, preset.columns, given, ARRAY['id', tenant]) AS r;
+  looked_up := clinicache._given_lookups(rel, coalesce(options -> 'lookups', '{}'));
+  SELECT r.resolved || looked_up, r.absent INTO resolved, absent
+    FROM clinicache._resolve_columns(rel, entity_name, preset.columns,
+                                     given || (SELECT coalesce(jsonb_object_agg(l.key, l.value), '{}') FROM jsonb_each(looked_up) AS l
+                                               WHERE preset.columns ? l.key),
+                                     ARRAY['id', tenant]) AS r;
   dropped := resolved;
   resolved := clinicache._drop_false_clocks(rel, preset.tags, resolved, given);
   absent := absent || coalesce((SELECT jsonb_object_agg(k, 'no time of day of its own') FROM jsonb_object_keys(dropped) AS k
@@ -324,6 +336,8 @@ BEGIN
                 options || jsonb_build_object('tenant', CASE WHEN options ? 'tenant' OR resolved ? tenant THEN tenant END)));
   PERFORM clinicache._check_zones(rel, preset.tags || tags, resolved, coalesce(settings -> 'zone', '{}'));
   counters := CASE WHEN options ? 'counters' THEN clinicache._own_counters(rel, resolved, options -> 'counters')
+                   -- what a row contributes must not change with rows of other tables
+                   WHEN resolved -> (settings ->> 'tenant') ? 'lookup' THEN '[]'
                    ELSE clinicache._preset_counters(rel, resolved, preset.counters) END;
   config := jsonb_build_object('v', 1, 'entity', entity_name, 'columns', resolved, 'tags', tags, 'counters', counters,
                                'profiles', clinicache._used_profiles(tags), 'left_out', preset_tags.left_out) || settings;
@@ -342,7 +356,7 @@ DECLARE
   tags     jsonb;
   settings jsonb;
 BEGIN
-  PERFORM clinicache._check_keys(given, '{entity,tenant,columns,deleted,ignore,zone,tags,counters,fire}', 'the configuration');
+  PERFORM clinicache._check_keys(given, '{entity,tenant,columns,lookups,deleted,ignore,zone,tags,counters,fire}', 'the configuration');
   given := jsonb_strip_nulls(given);
   IF jsonb_typeof(coalesce(given -> 'columns', '{}')) <> 'object' THEN
     RAISE EXCEPTION '"columns" must be an object, not %', given -> 'columns' USING ERRCODE = 'invalid_parameter_value';
@@ -355,6 +369,7 @@ BEGIN
   FOR entry IN SELECT c.key, c.value FROM jsonb_each(given -> 'columns') AS c LOOP
     resolved := resolved || jsonb_build_object(entry.key, clinicache._given_column(rel, entry.key, entry.value));
   END LOOP;
+  resolved := resolved || clinicache._given_lookups(rel, coalesce(given -> 'lookups', '{}'));
   tags := clinicache._own_tags(rel, resolved, given -> 'tags');
   settings := clinicache._settings(rel, resolved, given);
   PERFORM clinicache._check_zones(rel, tags, resolved, coalesce(settings -> 'zone', '{}'));
@@ -477,7 +492,7 @@ BEGIN
     RAISE EXCEPTION 'argument "columns" must be a JSON object, not %', columns
       USING ERRCODE = 'invalid_parameter_value', HINT = 'For example {"clinic": "clinicId"}.';
   END IF;
-  PERFORM clinicache._check_keys(options, '{tags,without,counters,deleted,ignore,zone,tenant,fire}', 'argument "options"');
+  PERFORM clinicache._check_keys(options, '{tags,without,counters,lookups,deleted,ignore,zone,tenant,fire}', 'argument "options"');
   SELECT p.config, p.absent INTO made FROM clinicache._preset_config(relation, entity, columns, options) AS p;
   IF made.config -> 'tags' = '[]' THEN
     RAISE EXCEPTION 'no tag template of entity "%" is left for %', entity, relation
@@ -486,14 +501,14 @@ BEGIN
                       FROM jsonb_each_text(made.absent) AS a),
             HINT = 'Name columns with the columns argument, or add templates with "tags" in options.';
   END IF;
-  PERFORM clinicache._put_triggers(relation, made.config);
+  PERFORM clinicache._put_triggers(relation, clinicache._with_parents(relation, made.config));
   PERFORM clinicache._tell_left_out(relation, made.config, made.absent);
   PERFORM clinicache._tell_unindexed(relation, made.config);
   PERFORM clinicache._warn_no_upkeep(relation);
 END
 $$;
 COMMENT ON FUNCTION clinicache.track(regclass, text, jsonb, jsonb) IS
-  'Tracks a table as an entity of the vocabulary, from now on: its changes emit tags. columns: logical column to "name", ["a", "b"] (first not null), "=''constant''" or null (absent). options: tags, without, counters (in place of the preset''s; [] for none), deleted, ignore, zone, tenant, fire. Replaces an earlier tracking, and counts the rows there are. Errors: 42703 unknown or missing column, 42702 ambiguous column, 42704 unknown entity or profile, 22023 bad setting, 0A000 look-ups, counters of unlogged and temporary tables';
+  'Tracks a table as an entity of the vocabulary, from now on: its changes emit tags. columns: logical column to "name", ["a", "b"] (first not null), "=''constant''" or null (absent). options: tags, without, counters (in place of the preset''s; [] for none), lookups ({"clinic": "patientId -> public.patients(id).clinic_id"}), deleted, ignore, zone, tenant, fire. Replaces an earlier tracking, and counts the rows there are. Errors: 42703 unknown or missing column, 42702 ambiguous column, 42704 unknown entity or profile, 22023 bad setting, 0A000 counters of looked-up values, of unlogged and temporary tables';
 
 CREATE FUNCTION clinicache.track(relation regclass, config jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -505,14 +520,14 @@ BEGIN
     RAISE EXCEPTION 'no argument of clinicache.track may be null' USING ERRCODE = 'null_value_not_allowed';
   END IF;
   PERFORM clinicache._check_relation(track.relation);
-  made := clinicache._own_config(track.relation, track.config);
+  made := clinicache._with_parents(track.relation, clinicache._own_config(track.relation, track.config));
   PERFORM clinicache._put_triggers(track.relation, made);
   PERFORM clinicache._tell_unindexed(track.relation, made);
   PERFORM clinicache._warn_no_upkeep(track.relation);
 END
 $$;
 COMMENT ON FUNCTION clinicache.track(regclass, jsonb) IS
-  'Tracks a table with templates of its own: {"tags": [...], "tenant": "clinicId", "deleted": ..., "ignore": [...], "zone": {...}, "columns": {...}, "counters": [...], "fire": "always"}; placeholders are real columns or keys of "columns". Replaces an earlier tracking. Errors as for the other form';
+  'Tracks a table with templates of its own: {"tags": [...], "tenant": "clinicId", "deleted": ..., "ignore": [...], "zone": {...}, "columns": {...}, "lookups": {...}, "counters": [...], "fire": "always"}; placeholders are real columns or keys of "columns". Replaces an earlier tracking. Errors as for the other form';
 
 CREATE FUNCTION clinicache.untrack(relation regclass) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -549,6 +564,7 @@ BEGIN
     PERFORM clinicache._drop_triggers(target);
     PERFORM clinicache.forget_counters(target);
   END LOOP;
+  PERFORM clinicache._drop_parent_triggers(NULL);
 END
 $$;
 COMMENT ON FUNCTION clinicache.untrack_all() IS

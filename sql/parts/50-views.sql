@@ -47,7 +47,7 @@ COMMENT ON VIEW clinicache.tracked_tables IS 'Tracked tables; partitions stand u
 COMMENT ON COLUMN clinicache.tracked_tables.relation IS 'Table';
 COMMENT ON COLUMN clinicache.tracked_tables.entity IS 'Entity it is tracked as; null with templates of its own';
 COMMENT ON COLUMN clinicache.tracked_tables.tenant IS 'Logical or real column that holds the tenant; null: none';
-COMMENT ON COLUMN clinicache.tracked_tables.columns IS 'Logical column to its real columns (first not null) or {"const": text}';
+COMMENT ON COLUMN clinicache.tracked_tables.columns IS 'Logical column to its real columns (first not null), {"const": text} or {"lookup": path}';
 COMMENT ON COLUMN clinicache.tracked_tables.templates IS 'Tag templates that are emitted';
 COMMENT ON COLUMN clinicache.tracked_tables.left_out IS 'Preset templates whose columns the table lacks';
 COMMENT ON COLUMN clinicache.tracked_tables.state IS

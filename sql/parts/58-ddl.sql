@@ -117,10 +117,20 @@ AS $$
   CROSS JOIN LATERAL unnest(CASE jsonb_typeof(config -> 'columns' -> n.name)
                             WHEN 'array' THEN clinicache._texts(config -> 'columns' -> n.name)
                             WHEN 'string' THEN ARRAY[config -> 'columns' ->> n.name]
-                            WHEN 'object' THEN '{}'
+                            WHEN 'object' THEN CASE WHEN config -> 'columns' -> n.name ? 'lookup' THEN
+                              ARRAY(SELECT l.value FROM clinicache.lookup_steps(config -> 'columns' -> n.name ->> 'lookup') AS l WHERE l.step = 0)
+                              ELSE '{}' END
                             ELSE ARRAY[n.name] END) AS r(name)
 $$;
 COMMENT ON FUNCTION clinicache._stands_for(jsonb, text[]) IS 'Internal: the real columns behind a configuration''s names';
+
+CREATE FUNCTION clinicache._renamed_origin(path text, old_name text, new_name text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE WHEN s.value = old_name THEN clinicache._path_name(new_name) || substr(path, length(clinicache._path_name(old_name)) + 1) ELSE path END
+  FROM clinicache.lookup_steps(path) AS s WHERE s.step = 0
+$$;
+COMMENT ON FUNCTION clinicache._renamed_origin(text, text, text) IS 'Internal: a look-up after the column that it begins at was renamed';
 
 CREATE FUNCTION clinicache._renamed(config jsonb, old_name text, new_name text) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -131,6 +141,7 @@ BEGIN
   SELECT coalesce(jsonb_object_agg(c.key, CASE
            WHEN c.value = to_jsonb(old_name) THEN to_jsonb(new_name)
            WHEN jsonb_typeof(c.value) = 'array' THEN to_jsonb(array_replace(clinicache._texts(c.value), old_name, new_name))
+           WHEN c.value ? 'lookup' THEN jsonb_build_object('lookup', clinicache._renamed_origin(c.value ->> 'lookup', old_name, new_name))
            ELSE c.value END), '{}')
     INTO columns FROM jsonb_each(config -> 'columns') AS c;
   -- named directly: the name stays, as a logical one, because tags are made of it
@@ -159,7 +170,8 @@ AS $$
          || CASE WHEN config ? 'zone' THEN jsonb_build_object('zone', (config -> 'zone') - col) ELSE '{}' END
          || jsonb_build_object('columns', (SELECT coalesce(jsonb_object_agg(c.key, c.value), '{}')
                                            FROM jsonb_each(config -> 'columns') AS c
-                                           WHERE NOT (c.value ? col AND jsonb_typeof(c.value) IN ('array', 'string'))))
+                                           WHERE NOT (c.value ? col AND jsonb_typeof(c.value) IN ('array', 'string'))
+                                             AND NOT starts_with(coalesce(c.value ->> 'lookup', ''), clinicache._path_name(col) || ' -> ')))
 $$;
 COMMENT ON FUNCTION clinicache._dropped(jsonb, text) IS
   'Internal: a configuration after a column that it does not use was dropped';
@@ -167,7 +179,7 @@ COMMENT ON FUNCTION clinicache._dropped(jsonb, text) IS
 CREATE FUNCTION clinicache._without_column(config jsonb, col text) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT clinicache._dropped(c.kept, col) - '{v,profiles,left_out}'::text[]
+  SELECT clinicache._dropped(c.kept, col) - '{v,profiles,left_out,parents}'::text[]
          || jsonb_build_object(
               'tags', (SELECT coalesce(jsonb_agg(t.tag ORDER BY t.n), '[]')
                        FROM jsonb_array_elements(config -> 'tags') WITH ORDINALITY AS t(tag, n)
@@ -509,6 +521,36 @@ END
 $$;
 COMMENT ON FUNCTION clinicache._changed_safely(regclass, boolean) IS 'Internal: _contents_changed, of which no error remains but a WARNING';
 
+CREATE FUNCTION clinicache._follow_lookups(kind text, object oid, attnum int, old_name text, new_name text) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  failure text;
+BEGIN
+  IF kind NOT IN ('rename column', 'rename table', 'rename schema', 'set schema', 'alter type')
+     OR NOT EXISTS (SELECT FROM clinicache._looking_up()) THEN
+    RETURN NULL;
+  END IF;
+  BEGIN
+    IF kind = 'alter type' THEN
+      RETURN clinicache._parent_retyped(object, (SELECT a.attname FROM pg_attribute AS a
+                                                 WHERE a.attrelid = object AND a.attnum = _follow_lookups.attnum));
+    END IF;
+    PERFORM clinicache._rename_in_lookups(kind, object, old_name, new_name);
+  EXCEPTION WHEN OTHERS THEN
+    failure := SQLERRM;
+  END;
+  IF failure IS NOT NULL THEN
+    PERFORM clinicache.emit_prefix('', NULL, NULL);
+    RAISE WARNING 'clinicache could not make look-ups follow a statement: %', failure
+      USING HINT = 'Subscribers are told to drop everything; clinicache.health() shows which table to track again.';
+  END IF;
+  RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION clinicache._follow_lookups(text, oid, int, text, text) IS
+  'Internal: what a step of a statement means for look-ups of other tables; null, or why it is refused';
+
 CREATE FUNCTION clinicache._follow_commands() RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -517,6 +559,7 @@ DECLARE
   done    record;
   target  record;
   failure text;
+  refusal jsonb;
   changes jsonb := '{}';
 BEGIN
   FOR step IN
@@ -529,8 +572,15 @@ BEGIN
     SELECT s.kind, k.relation, k.attnum, 0, s.old_name, s.new_name
     FROM s CROSS JOIN LATERAL clinicache._columns_of_type(s.object) AS k WHERE s.kind = 'rename value'
   LOOP
+    refusal := clinicache._follow_lookups(step.kind, step.rel, step.attnum, step.old_name, step.new_name);
+    IF refusal IS NOT NULL THEN
+      RETURN refusal;
+    END IF;
     -- the triggers may be further down than the column that is renamed
     CONTINUE WHEN NOT CASE step.kind
+      WHEN 'rename table' THEN false
+      WHEN 'rename schema' THEN false
+      WHEN 'set schema' THEN false
       WHEN 'rename column' THEN clinicache._is_followed(step.rel)
                                 OR EXISTS (SELECT FROM clinicache._descendants(step.rel) AS d WHERE clinicache._is_followed(d.child))
       ELSE clinicache._is_followed(step.rel) AND clinicache._row_config(step.rel) IS NOT NULL END;
@@ -573,10 +623,20 @@ DECLARE
 BEGIN
   FOR gone IN SELECT d.objid, d.objsubid, d.address_names FROM pg_event_trigger_dropped_objects() AS d
               WHERE d.object_type IN ('table', 'table column') AND d.classid = 'pg_class'::regclass LOOP
+    BEGIN
+      refusal := clinicache._parent_dropped(gone.address_names[1], gone.address_names[2],
+                                            CASE WHEN gone.objsubid <> 0 THEN gone.address_names[3] END);
+    EXCEPTION WHEN OTHERS THEN
+      PERFORM clinicache.emit_prefix('', NULL, NULL);
+    END;
+    IF refusal IS NOT NULL THEN
+      RETURN refusal;
+    END IF;
     IF gone.objsubid = 0 THEN
       parents := parents || clinicache.dropped_parents(gone.objid);
       BEGIN
-        PERFORM clinicache._emit_templates(c) FROM clinicache.dropped_config(gone.objid) AS c WHERE c IS NOT NULL;
+        PERFORM clinicache._emit_templates(c), clinicache._drop_parent_triggers(c ->> 'parents')
+        FROM clinicache.dropped_config(gone.objid) AS c WHERE c IS NOT NULL;
       EXCEPTION WHEN OTHERS THEN
         PERFORM clinicache.emit_prefix('', NULL, NULL);
       END;
@@ -650,7 +710,7 @@ $$;
 COMMENT ON FUNCTION clinicache.ddl_dropped() IS
   'Event trigger function: a column in use is not dropped; the prefixes of a dropped table''s tags are emitted, its counters are no more; partitions are told of. Errors: 2BP01 column in use';
 
-CREATE EVENT TRIGGER clinicache_ddl ON ddl_command_end WHEN TAG IN ('ALTER TABLE', 'ALTER TYPE', 'CREATE TABLE', 'CREATE SCHEMA')
+CREATE EVENT TRIGGER clinicache_ddl ON ddl_command_end WHEN TAG IN ('ALTER TABLE', 'ALTER TYPE', 'ALTER SCHEMA', 'CREATE TABLE', 'CREATE SCHEMA')
   EXECUTE FUNCTION clinicache.ddl_done();
 CREATE EVENT TRIGGER clinicache_drop ON sql_drop
   EXECUTE FUNCTION clinicache.ddl_dropped();

@@ -47,8 +47,8 @@ AS $$
   SELECT array_agg(p.oid::regprocedure ORDER BY p.oid)
   FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
   WHERE n.nspname = 'clinicache'
-    AND (p.proname IN ('track', 'untrack', 'untrack_all', 'preview', 'preview_rows', 'pending_tags', 'tag', 'check_config',
-                       'trigger_config', 'template_prefix', 'template_columns', 'invalidate', 'invalidate_prefix', 'emit_prefix',
+    AND (p.proname IN ('track', 'track_schema', 'plan', 'untrack', 'untrack_all', 'preview', 'preview_rows', 'pending_tags', 'tag', 'check_config',
+                       'trigger_config', 'template_prefix', 'template_columns', 'lookup_steps', 'invalidate', 'invalidate_prefix', 'emit_prefix',
                        'count_rows', 'forget_counters', 'rebuild', 'typescript')
          OR (left(p.proname, 1) = '_' AND left(p.proname, 8) <> '_health_'
              AND p.proname NOT IN ('_check_owner', '_check_grant', '_subscriber_functions',

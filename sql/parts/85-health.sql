@@ -89,6 +89,23 @@ $$;
 COMMENT ON FUNCTION clinicache._health_configuration() IS
   'Internal: part of health: configurations that can not be used, and owners that are not trusted with tags';
 
+CREATE FUNCTION clinicache._health_lookups() RETURNS TABLE (severity text, finding text, object text, remedy text)
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT 'critical',
+         format('nothing tells when rows of %s lead its look-ups elsewhere: a trigger is %s', p.relation,
+                CASE WHEN t.oid IS NULL THEN 'missing' ELSE 'disabled' END),
+         l.relation::text,
+         clinicache._health_repair(l.relation)
+  FROM clinicache._looking_up() AS l CROSS JOIN LATERAL clinicache._parents(l.relation, l.config) AS p
+  LEFT JOIN pg_trigger AS t ON t.tgrelid = p.relation AND t.tgfoid = 'clinicache.parent_change()'::regprocedure
+                               AND t.tgname = format('clinicache_parent_%s_%s', l.config ->> 'parents', p.number)
+  WHERE t.oid IS NULL OR t.tgenabled IN ('D', 'R')
+  ORDER BY l.relation::text, p.number
+$$;
+COMMENT ON FUNCTION clinicache._health_lookups() IS
+  'Internal: part of health: look-ups through tables whose rows move unnoticed';
+
 CREATE FUNCTION clinicache._health_untracked() RETURNS TABLE (severity text, finding text, object text, remedy text)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -116,7 +133,7 @@ BEGIN
                  ELSE a.attname = ANY (names) END
       ORDER BY array_position(names, a.attname::text), a.attnum LIMIT 1) AS k
     WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND NOT c.relispartition AND c.oid >= 16384
-      AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', 'clinicache') AND c.relname <> '_prisma_migrations'
+      AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', 'clinicache') AND NOT clinicache._is_bookkeeping(c.relname::text)
       AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
       AND NOT EXISTS (SELECT FROM pg_trigger AS t
                       WHERE t.tgrelid = c.oid AND t.tgfoid IN ('clinicache.row_change()'::regprocedure, 'clinicache.truncate_change()'::regprocedure))
@@ -445,7 +462,7 @@ COMMENT ON FUNCTION clinicache._health_settings() IS
 CREATE FUNCTION clinicache._health_checks() RETURNS text[]
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT '{triggers,configuration,delivery,upkeep,cron,log,queue,settings,counters,tenants,indexes,transactions,publications,untracked}'::text[]
+  SELECT '{triggers,configuration,lookups,delivery,upkeep,cron,log,queue,settings,counters,tenants,indexes,transactions,publications,untracked}'::text[]
 $$;
 COMMENT ON FUNCTION clinicache._health_checks() IS 'Internal: the checks of health, the weightiest first';
 

@@ -67,4 +67,4 @@ REVOKE ALL ON ALL TABLES IN SCHEMA clinicache FROM PUBLIC;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA clinicache FROM PUBLIC;
 REVOKE ALL ON ALL ROUTINES IN SCHEMA clinicache FROM PUBLIC;
 -- CREATE TRIGGER asks for EXECUTE of whoever creates a partition; what a trigger may do is decided by its table's owner.
-GRANT EXECUTE ON FUNCTION clinicache.row_change(), clinicache.truncate_change(), clinicache.tenant_changed() TO PUBLIC;
+GRANT EXECUTE ON FUNCTION clinicache.row_change(), clinicache.truncate_change(), clinicache.parent_change(), clinicache.tenant_changed() TO PUBLIC;

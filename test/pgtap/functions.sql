@@ -1,6 +1,6 @@
 -- Functions: signatures as the README promises them, language, volatility, strictness, parallel safety, search_path, comments.
 BEGIN;
-SELECT plan(89);
+SELECT plan(93);
 
 CREATE TEMP VIEW ours AS
 SELECT p.*, l.lanname::text AS language, p.oid::regprocedure::text AS signature, left(p.proname, 1) = '_' AS internal
@@ -12,6 +12,8 @@ INSERT INTO wanted VALUES
   -- tracking
   ('track', 'relation regclass, entity text, columns jsonb DEFAULT ''{}''::jsonb, options jsonb DEFAULT ''{}''::jsonb', 'void', 'plpgsql', 'v - u'),
   ('track', 'relation regclass, config jsonb', 'void', 'plpgsql', 'v - u'),
+  ('plan', 'schema name', 'TABLE(relation regclass, entity text, action text, columns jsonb, tenant text, statement text, left_out text[], reason text)', 'plpgsql', 's - u'),
+  ('track_schema', 'schema name', 'TABLE(relation regclass, statement text)', 'plpgsql', 'v - u'),
   ('untrack', 'relation regclass', 'void', 'plpgsql', 'v - u'),
   ('untrack_all', '', 'void', 'plpgsql', 'v - u'),
   -- looking
@@ -23,6 +25,7 @@ INSERT INTO wanted VALUES
   ('trigger_config', 'trigger oid', 'jsonb', 'c', 's s s'),
   ('template_prefix', 'template text', 'text', 'c', 'i s s'),
   ('template_columns', 'template text', 'text[]', 'c', 'i s s'),
+  ('lookup_steps', 'path text', 'TABLE(step integer, schema_name text, table_name text, key text, value text)', 'c', 'i s s'),
   -- catch-up: a null position is a subscriber that starts afresh, so changes() is not strict
   ('position', '', 'text', 'c', 'v - u'),
   ('changes', 'since text, tenants text[] DEFAULT NULL::text[], max_tags integer DEFAULT 10000', 'jsonb', 'c', 'v - u'),
@@ -79,6 +82,7 @@ INSERT INTO wanted VALUES
   ('revoke_reader', 'role name', 'void', 'plpgsql', 'v - u'),
   -- triggers
   ('row_change', '', 'trigger', 'c', 'v - u'),
+  ('parent_change', '', 'trigger', 'c', 'v - u'),
   ('truncate_change', '', 'trigger', 'c', 'v - u'),
   ('tenant_changed', '', 'trigger', 'c', 'v - u'),
   ('tenant_rezone', '', 'trigger', 'plpgsql', 'v - u'),
@@ -126,8 +130,9 @@ SELECT set_eq($$ SELECT signature, unnest(proconfig) FROM ours WHERE proconfig I
                         ('clinicache.track(regclass,jsonb)', 'citus.enable_unsafe_triggers=on'),
                         ('clinicache.ddl_done()', 'citus.enable_unsafe_triggers=on'),
                         ('clinicache.ddl_dropped()', 'citus.enable_unsafe_triggers=on'),
-                        ('clinicache.health()', 'jit=off'), ('clinicache.typescript()', 'jit=off') $$,
-              'no other settings, but for Citus where triggers are made, and no compiling for catalogs');
+                        ('clinicache.health()', 'jit=off'), ('clinicache.typescript()', 'jit=off'),
+                        ('clinicache.plan(name)', 'jit=off'), ('clinicache.track_schema(name)', 'client_min_messages=warning') $$,
+              'no other settings, but for Citus where triggers are made, no compiling for catalogs, and no notices of what the plan says');
 
 -- Volatility: what reads tables is not IMMUTABLE, what changes or locks something is VOLATILE.
 SELECT is_empty($$ SELECT signature FROM ours WHERE provolatile = 'i' AND language <> 'c' AND prosrc ~* '\mclinicache\.[a-z]+\M(?!\()|\mpg_(class|attribute|trigger|proc|type)\M' $$,

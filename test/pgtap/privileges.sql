@@ -1,7 +1,7 @@
 -- Privileges: nothing to PUBLIC but what triggers need; grants give and take what the README says, no more.
 BEGIN;
 SET LOCAL client_min_messages = warning;
-SELECT plan(73);
+SELECT plan(75);
 
 -- Every privilege of others than the owner on the schema and what is in it; PUBLIC is "public".
 CREATE TEMP VIEW given AS
@@ -26,7 +26,7 @@ CREATE FUNCTION pg_temp.given_to(role text) RETURNS text[] LANGUAGE sql AS $$
   SELECT array_agg(g.privilege ORDER BY g.privilege COLLATE "C") FROM given AS g WHERE g.role = given_to.role AND left(g.privilege, 1) <> '_'
 $$;
 
-SELECT is(pg_temp.given_to('public'), ARRAY['row_change() EXECUTE', 'tenant_changed() EXECUTE', 'truncate_change() EXECUTE'],
+SELECT is(pg_temp.given_to('public'), ARRAY['parent_change() EXECUTE', 'row_change() EXECUTE', 'tenant_changed() EXECUTE', 'truncate_change() EXECUTE'],
           'PUBLIC may execute trigger functions, which nobody can call, and nothing else');
 SELECT is_empty('SELECT role, privilege FROM given WHERE role <> $$public$$', 'nobody but the owner has anything');
 SELECT is_empty($$ SELECT privilege FROM given WHERE role = 'public' AND left(privilege, 1) = '_' $$, 'no internal function is PUBLIC''s');
@@ -83,11 +83,11 @@ SELECT lives_ok($$ SELECT clinicache.grant_tracker('pgtap_owner') $$, 'grant_tra
 SELECT is(pg_temp.given_to('pgtap_owner'),
           ARRAY['alias SELECT', 'check_config(regclass,jsonb) EXECUTE', 'class SELECT', 'count_rows(regclass,jsonb) EXECUTE',
                 'emit_prefix(text,text,text) EXECUTE', 'entity SELECT', 'forget_counters(regclass) EXECUTE',
-                'invalidate(text[],text,text) EXECUTE', 'invalidate_prefix(text,text,text) EXECUTE', 'pending_tags() EXECUTE',
-                'preview(regclass,jsonb,jsonb) EXECUTE', 'preview_rows(regclass,record,record) EXECUTE', 'profile SELECT',
+                'invalidate(text[],text,text) EXECUTE', 'invalidate_prefix(text,text,text) EXECUTE', 'lookup_steps(text) EXECUTE', 'pending_tags() EXECUTE',
+                'plan(name) EXECUTE', 'preview(regclass,jsonb,jsonb) EXECUTE', 'preview_rows(regclass,record,record) EXECUTE', 'profile SELECT',
                 'rebuild(text) EXECUTE', 'schema USAGE',
                 'tag(text,jsonb) EXECUTE', 'tag_templates SELECT', 'template_columns(text) EXECUTE', 'template_prefix(text) EXECUTE',
-                'track(regclass,jsonb) EXECUTE', 'track(regclass,text,jsonb,jsonb) EXECUTE', 'tracked_tables SELECT',
+                'track(regclass,jsonb) EXECUTE', 'track(regclass,text,jsonb,jsonb) EXECUTE', 'track_schema(name) EXECUTE', 'tracked_tables SELECT',
                 'trigger_config(oid) EXECUTE', 'typescript() EXECUTE', 'untrack(regclass) EXECUTE', 'untrack_all() EXECUTE'],
           'gives tracking, looking, invalidation by hand, and the vocabulary to read');
 SELECT is_empty($$ SELECT privilege FROM given WHERE role = 'pgtap_owner' AND privilege ~ '^_(check_owner|check_grant|subscriber_functions|tracker_functions|grant_functions|revoke_functions|cron_|no_cron|health_)' $$,
@@ -103,6 +103,11 @@ SELECT ok(EXISTS (SELECT FROM clinicache.pending_tags() WHERE tag = 'appointment
 SELECT throws_ok($$ SELECT clinicache.track('pgtap_cc.others', '{"tags": ["o:{id}"]}') $$, '42501', NULL, 'but tracks no table of others');
 SELECT throws_ok('SELECT clinicache.changes(NULL)', '42501', NULL, 'is no subscriber');
 SELECT throws_ok($$ INSERT INTO clinicache.profile (name, revalidate) VALUES ('x', 1) $$, '42501', NULL, 'and does not write the vocabulary');
+CREATE TABLE pgtap_cc.patients (id int PRIMARY KEY, clinic_id int);
+SELECT is((SELECT array_agg(relation::text) FROM clinicache.track_schema('pgtap_cc')), ARRAY['pgtap_cc.patients'], 'of a schema it tracks its own tables');
+SELECT is((SELECT array_agg(relation || ': ' || reason ORDER BY relation::text) FROM clinicache.plan('pgtap_cc')),
+          ARRAY['pgtap_cc.others: belongs to ' || (SELECT relowner::regrole FROM pg_class WHERE oid = 'pgtap_cc.others'::regclass) || ', who may track it; you may not',
+                'pgtap_cc.patients: is tracked already', 'pgtap_cc.visit: is tracked already'], 'and is told of the others');
 SELECT lives_ok($$ SELECT clinicache.untrack_all() $$, 'and untracks');
 RESET ROLE;
 
@@ -112,7 +117,7 @@ SELECT is((SELECT array_agg(privilege ORDER BY privilege COLLATE "C") FROM given
           ARRAY['changes(text,text[],integer) EXECUTE', 'position() EXECUTE', 'reached(text) EXECUTE', 'schema USAGE', 'tag(text,jsonb) EXECUTE'],
           'leaves a subscriber');
 SELECT lives_ok($$ SELECT clinicache.grant_tracker('pgtap_owner'), clinicache.revoke_subscriber('pgtap_owner') $$, 'revoke_subscriber from a tracker');
-SELECT is((SELECT cardinality(pg_temp.given_to('pgtap_owner'))), 26, 'leaves a tracker');
+SELECT is((SELECT cardinality(pg_temp.given_to('pgtap_owner'))), 29, 'leaves a tracker');
 SELECT lives_ok($$ SELECT clinicache.revoke_tracker('pgtap_owner') $$, 'revoke_tracker');
 SELECT is_empty($$ SELECT privilege FROM given WHERE role = 'pgtap_owner' $$, 'takes all of it');
 SELECT lives_ok($$ SELECT clinicache.grant_subscriber('pgtap Quoted'), clinicache.grant_tracker('pgtap Quoted'),

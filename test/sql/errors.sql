@@ -27,7 +27,7 @@ INSERT INTO statements (s) VALUES
  ($$track('appointment', 'appointment', '{}', '{"zone": {"dragon": "utc"}}')$$), ($$track('appointment', 'appointment', '{}', '{"zone": "utc"}')$$),
  ($$track('appointment', '{"tags": [{"tag": "x:{id}", "window": "today", "time": ["date", "time"]}]}')$$),
 -- options
- ($$track('patient', 'patient', '{"clinic": null}', '{"counters": 1}')$$), ($$track('patient', '{"tags": ["x:{id}"], "lookups": {}}')$$),
+ ($$track('patient', 'patient', '{"clinic": null}', '{"counters": 1}')$$), ($$track('patient', '{"tags": ["x:{id}"], "lookups": []}')$$),
  ($$track('patient', 'patient', '{"clinic": null}', '{"dragon": 1}')$$), ($$track('patient', 'patient', '{"clinic": null}', '{"without": ["nope"]}')$$),
  ($$track('patient', 'patient', '{"clinic": null}', '{"without": "patients:all"}')$$), ($$track('patient', 'patient', '{"clinic": null}', '{"tenant": "nope"}')$$),
  ($$track('patient', 'patient', '{"clinic": null}', '{"ignore": ["nope"]}')$$), ($$track('patient', 'patient', '{"clinic": null}', '{"ignore": "name"}')$$),
