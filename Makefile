@@ -56,6 +56,7 @@ OBJS = \
 	src/counter_sql.o \
 	src/class_label.o \
 	src/recent.o \
+	src/dashboard_numbers.o \
 	src/dashboard.o \
 	src/history.o \
 	src/delivery.o \
