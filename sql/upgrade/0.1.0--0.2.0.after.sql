@@ -1,0 +1,3 @@
+-- Who may own the schema is asked by CREATE EXTENSION only.
+-- covers: DO 3c76b7b4
+-- covers: DO 4c69c2ba
