@@ -498,33 +498,55 @@ sub emit
 	return;
 }
 
-# A parent that leads elsewhere emits lists of its children, whether it has any:
-# as far as they are known from it, those are allowed.
+# A parent that leads elsewhere tells the lists of its children, whether it has
+# any: those that name what has changed, and all if that is whose they are. As far
+# as they are known from the parent's two versions, they are allowed.
 sub allow
 {
 	my ($self, $may, $t, @versions) = @_;
-	my @v = map { values_of($t, $_) } @versions;
-	for my $logical (keys %{ $child{ $t->{name} } || {} })
+	my @known = map {
+		my $v = values_of($t, $_);
+		# what children call its key
+		$v->{ $t->{entity} } = $v->{id} if $t->{entity};
+		$v
+	} @versions;
+	$self->allow_children($may, $t, @known);
+	return;
+}
+
+sub allow_children
+{
+	my ($self, $may, $t, @known) = @_;
+	for my $c (map { @$_ } values %{ $child{ $t->{name} } || {} })
 	{
-		next if (grep { !defined } map { $_->{$logical} } @v) == 2;
-		next if !grep { ($_->{$logical} // '') ne ($v[0]{$logical} // '') } @v;
-		for my $c (@{ $child{ $t->{name} }{$logical} })
+		my %via = map { $_ => 1 } grep { $c->{via}{$_} eq $t->{name} } keys %{ $c->{via} };
+		my %changed = map { $_ => 1 } grep {
+			my $l = $_;
+			# another key is another row
+			($known[0]{id} // '') ne ($known[1]{id} // '') || ($known[0]{$l} // '') ne ($known[1]{$l} // '')
+		} keys %via;
+		next unless %changed;
+		my @of_child = map {
+			my $v = $_;
+			+{ map { $_ => $v->{$_} } grep { $_ ne 'id' && exists $c->{as}{$_} } keys %$v }
+		} @known;
+		for my $tag (@{ $self->{templates}{ $c->{name} } })
 		{
-			for my $tag (@{ $self->{templates}{ $c->{name} } })
+			my @uses = @{ $tag->{uses} };
+			next unless (grep { $changed{$_} } @uses)
+			  || $c->{tenant} && $changed{ $c->{tenant} } && !grep { $_ eq 'id' } @uses;
+			for my $v (@of_child)
 			{
-				next unless grep { $_ eq $logical } @{ $tag->{uses} };
-				for my $v (@v)
-				{
-					next unless defined $v->{$logical};
-					my $text = $tag->{tag};
-					$text =~ s/\{$logical\}/$v->{$logical}/g;
-					$text =~ s/\{.*/*/;
-					$may->{$text} = 1;
-				}
+				next if grep { exists $v->{$_} && !defined $v->{$_} } @uses;
+				my $text = $tag->{tag};
+				$text =~ s/\{(\w+)[^}]*\}/defined $v->{$1} ? $v->{$1} : '{'/ge;
+				$text =~ s/\{.*/*/;
+				my $why = ($known[0]{id} // '') eq ($known[1]{id} // '') ? 'moved' : 'another key';
+				$may->{$text} = $why if ($may->{$text} || '') ne 'moved';
 			}
-			$self->allow($may, $c, map { +[ '{}', $json->encode({ $logical => $_->{$logical} }) ] } @v)
-			  if $child{ $c->{name} }{$logical};
 		}
+		# as if its own key had changed where the parent's has
+		$self->allow_children($may, $c, map { +{ %{ $of_child[$_] }, id => $known[$_]{id} } } 0, 1);
 	}
 	return;
 }
@@ -539,6 +561,9 @@ sub expect
 	{
 		my $t = $TABLE{$name};
 		my ($was, $is) = map { $_->{$name} || {} } $before, $after;
+		my @gone = grep { !$is->{$_} } keys %$was;
+		my @come = grep { !$was->{$_} } keys %$is;
+		$self->allow($may, $t, $was->{ $gone[0] }, $is->{ $come[0] }) if @gone == 1 && @come == 1;
 		for my $key (keys %{ { %$was, %$is } })
 		{
 			my ($old, $new) = ($was->{$key}, $is->{$key});

@@ -185,7 +185,7 @@ sub statement
 	elsif ($dice < 60) { $sql = $self->st_update }
 	elsif ($dice < 78) { $sql = $self->st_move }
 	elsif ($dice < 83) { $sql = $self->st_move_both }
-	elsif ($dice < 87) { $sql = $self->st_rekey }
+	elsif ($dice < 84.5) { $sql = $self->st_rekey }
 	else { $sql = $self->st_delete }
 	$self->run($sql) if $sql;
 	return;
