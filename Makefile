@@ -1,6 +1,7 @@
 # clinicache, built with PGXS.
 #
 #   make, make install, make installcheck    as with any extension
+#   make upgrade-script                      sql/clinicache--<last release>--<this version>.sql
 #   make test, make demo                     everything, from a bare Debian 12
 #   make WERROR=1                            warnings are errors, as in the tests
 
@@ -17,6 +18,7 @@ OBJS = \
 	src/config.o \
 	src/lookup_path.o \
 	src/lookup.o \
+	src/parent_move.o \
 	src/emit.o \
 	src/edge.o \
 	src/edge_upkeep.o \
@@ -46,6 +48,7 @@ OBJS = \
 	src/counter_store.o \
 	src/fold.o \
 	src/counter_scan.o \
+	src/counter_known.o \
 	src/counter_tail.o \
 	src/counter_read.o \
 	src/counter_verify.o \
@@ -66,7 +69,8 @@ OBJS = \
 	src/utility.o \
 	src/manual.o \
 	src/sql_functions.o \
-	src/ddl.o
+	src/ddl.o \
+	src/regrant.o
 
 # The subscriber, a program of its own; PGXS builds a module or a program, not both.
 TAIL = src/tail/clinicache_tail
@@ -80,11 +84,14 @@ TAIL_OBJS = \
 	src/tail/position_file.o \
 	src/tail/report.o
 
-# The install script is made of its parts; upgrade scripts are written whole.
+# The install script is made of its parts. Those of released versions stay as they were; to update
+# from the last of them, sql/upgrade-script writes the script.
+RELEASED = 0.1.0
 INSTALL_SCRIPT_SQL = sql/clinicache--$(EXTVERSION).sql
 SQL_PARTS = $(sort $(wildcard sql/parts/*.sql))
+UPGRADE = $(lastword $(RELEASED))--$(EXTVERSION)
 DATA_built = $(INSTALL_SCRIPT_SQL)
-DATA = $(wildcard sql/clinicache--*--*.sql)
+DATA = $(RELEASED:%=sql/clinicache--%.sql) $(wildcard sql/clinicache--*--*.sql)
 
 REGRESS = $(sort $(notdir $(basename $(wildcard test/sql/*.sql))))
 REGRESS_OPTS = --inputdir=test --encoding=UTF8 --no-locale
@@ -113,6 +120,12 @@ all: $(TAIL)
 $(INSTALL_SCRIPT_SQL): $(SQL_PARTS) clinicache.control Makefile
 	(echo '-- made by the Makefile from sql/parts; edit those' && \
 	 cat $(SQL_PARTS)) > $@.tmp && mv $@.tmp $@
+
+upgrade-script: $(INSTALL_SCRIPT_SQL)
+	sql/upgrade-script $(subst --, ,$(UPGRADE)) > sql/clinicache--$(UPGRADE).sql.tmp
+	mv sql/clinicache--$(UPGRADE).sql.tmp sql/clinicache--$(UPGRADE).sql
+
+.PHONY: upgrade-script
 
 # Debian's PostgreSQL is built without dependency tracking.
 $(OBJS) $(OBJS:.o=.bc): $(wildcard src/*.h)

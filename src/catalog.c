@@ -237,6 +237,18 @@ read_identity(Relation rel, Identity *identity)
 }
 
 /*
+ * The epoch in force: the row's, and the server's own number in it.  pg_upgrade
+ * carries the row over to another server, while the old one may go on by itself.
+ */
+static void
+mix_in_server(Identity *identity)
+{
+	uint64		epoch = strtou64(identity->epoch, NULL, 16) ^ GetSystemIdentifier();
+
+	snprintf(identity->epoch, CC_EPOCH_SIZE, "%016" INT64_MODIFIER "x", epoch);
+}
+
+/*
  * Read who we are, by now: no snapshot is needed, which could not be taken in a
  * parallel query.  AccessShareLock, released.
  */
@@ -255,6 +267,7 @@ cc_catalog_identity(Identity *identity)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("table \"%s.%s\" is empty", CC_SCHEMA, CC_TABLE_IDENTITY),
 				 errhint("Drop and create the extension again.")));
+	mix_in_server(identity);
 }
 
 /* Upkeep writes; a standby gets its results by replay.  ERROR there. */

@@ -23,6 +23,7 @@
 #include "counter_read.h"
 
 #include "counter.h"
+#include "counter_known.h"
 #include "counter_scan.h"
 #include "counter_store.h"
 #include "counter_tail.h"
@@ -63,8 +64,8 @@ cc_counters_begin(CounterQuery *query, Snapshot snapshot)
 		foreach(cell, query->sources)
 			if (strcmp(((CounterSource *) lfirst(cell))->counter, wish->counter) == 0)
 				wish->sources = lappend(wish->sources, lfirst(cell));
-		if (wish->sources == NIL)
-			wish->sources = cc_scan_unregistered(wish->counter);
+		wish->sources = list_concat(wish->sources,
+									cc_known_uncounted(wish->counter, wish->sources));
 		wish->found = wish->sources != NIL;
 	}
 }

@@ -20,9 +20,7 @@
 /* called with each row; false: enough of the tracker's table */
 typedef bool (*RowVisit) (Tracker *tracker, TupleTableSlot *slot, void *arg);
 
-extern void cc_scan_init(void);
 extern Jsonb *cc_scan_config(Oid relid, bool missing_ok);
-extern List *cc_scan_unregistered(const char *counter);
 extern void cc_scan_rows(List *relids, Jsonb *config, List *sources, Snapshot snapshot,
 						 RowVisit visit, void *arg);
 extern int64 cc_scan_table(Oid relid, Jsonb *config, List *sources, Snapshot snapshot,

@@ -97,6 +97,14 @@ deleted_by_me(HeapTuple tuple)
 		TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetUpdateXid(tuple->t_data));
 }
 
+/* Is it this transaction's, and not deleted? */
+static bool
+made_by_me(HeapTuple tuple)
+{
+	return TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data)) &&
+		!deleted_by_me(tuple);
+}
+
 static bool
 is_named(Oid relid, const RangeVar *name)
 {
@@ -139,6 +147,46 @@ put_partition(ReturnSetInfo *rows, const char *kind, Oid parent, const RangeVar 
 	table_close(inherits, AccessShareLock);
 }
 
+/*
+ * Triggers were disabled or enabled: was ours among them?  Where it is off now,
+ * changes pass unseen; where it was off, they may have.
+ */
+static void
+put_firing(ReturnSetInfo *rows, Oid relid)
+{
+	Relation	rel = table_open(TriggerRelationId, AccessShareLock);
+	bool		off = false;
+	bool		was_off = false;
+	bool		changed = false;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(relid));
+	scan = systable_beginscan(rel, TriggerRelidNameIndexId, true, SnapshotAny, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_trigger form = (Form_pg_trigger) GETSTRUCT(tuple);
+		bool		fires = form->tgenabled == TRIGGER_FIRES_ON_ORIGIN ||
+			form->tgenabled == TRIGGER_FIRES_ALWAYS;
+
+		if (!cc_catalog_is_function(form->tgfoid, "row_change"))
+			continue;
+		if (deleted_by_me(tuple))
+		{
+			changed = true;
+			was_off |= !fires;
+		}
+		else if (made_by_me(tuple))
+			off |= !fires;
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	if (changed && (off || was_off))
+		put_step(rows, off ? "triggers off" : "triggers on", relid, 0, InvalidOid, NULL, NULL);
+}
+
 static void
 put_subcommand(ReturnSetInfo *rows, Oid relid, const CollectedATSubcmd *sub)
 {
@@ -169,6 +217,16 @@ put_subcommand(ReturnSetInfo *rows, Oid relid, const CollectedATSubcmd *sub)
 			break;
 		case AT_DropInherit:
 			put_step(rows, "no inherit", other, 0, relid, NULL, NULL);
+			break;
+		case AT_EnableTrig:
+		case AT_EnableAlwaysTrig:
+		case AT_EnableReplicaTrig:
+		case AT_DisableTrig:
+		case AT_EnableTrigAll:
+		case AT_DisableTrigAll:
+		case AT_EnableTrigUser:
+		case AT_DisableTrigUser:
+			put_firing(rows, relid);
 			break;
 		default:
 			break;

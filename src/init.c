@@ -8,7 +8,7 @@
 #include "clinicache.h"
 
 #include "class_label.h"
-#include "counter_scan.h"
+#include "counter_known.h"
 #include "flush.h"
 #include "invalidation_log.h"
 #include "miscadmin.h"
@@ -35,7 +35,7 @@ _PG_init(void)
 	cc_log_init();
 	cc_flush_init();
 	cc_class_init();
-	cc_scan_init();
+	cc_known_init();
 	cc_recent_init();
 	/* pg_upgrade counts on it that nobody writes behind its back */
 	if (process_shared_preload_libraries_in_progress && !IsBinaryUpgrade)

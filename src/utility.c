@@ -20,6 +20,7 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
@@ -88,6 +89,23 @@ is_template(Oid dboid)
 	return result;
 }
 
+/* PostgreSQL's own function is not to be had in older minor versions of 15. */
+static bool
+may_create_databases(void)
+{
+	HeapTuple	tuple;
+	bool		result;
+
+	if (superuser())
+		return true;
+	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(GetUserId()));
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	result = ((Form_pg_authid) GETSTRUCT(tuple))->rolcreatedb;
+	ReleaseSysCache(tuple);
+	return result;
+}
+
 /*
  * Would PostgreSQL refuse the statement anyway?  Then the worker stays, or any
  * role could stop it.
@@ -98,11 +116,11 @@ may_have(Node *statement, Oid dboid)
 	bool		owner = cc_database_ownercheck(dboid, GetUserId());
 
 	if (IsA(statement, RenameStmt))
-		return owner && have_createdb_privilege();
+		return owner && may_create_databases();
 	if (IsTransactionBlock())
 		return false;
 	if (IsA(statement, CreatedbStmt))
-		return have_createdb_privilege() && (owner || is_template(dboid));
+		return may_create_databases() && (owner || is_template(dboid));
 	return owner;
 }
 

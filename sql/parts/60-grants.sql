@@ -53,10 +53,18 @@ AS $$
          OR (left(p.proname, 1) = '_' AND left(p.proname, 8) <> '_health_'
              AND p.proname NOT IN ('_check_owner', '_check_grant', '_subscriber_functions',
                                                             '_tracker_functions', '_reader_functions', '_other_functions',
-                                                            '_grant_functions', '_revoke_functions',
+                                                            '_grant_functions', '_revoke_functions', '_granted',
+                                                            '_tracker_tables', '_regrant',
                                                             '_cron_schedule', '_cron_jobs', '_no_cron')))
 $$;
 COMMENT ON FUNCTION clinicache._tracker_functions() IS 'Internal: functions that a tracker calls, directly or through others';
+
+CREATE FUNCTION clinicache._tracker_tables() RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT 'clinicache.profile, clinicache.entity, clinicache.alias, clinicache.class, clinicache.tracked_tables, clinicache.tag_templates'
+$$;
+COMMENT ON FUNCTION clinicache._tracker_tables() IS 'Internal: tables and views that a tracker reads';
 
 CREATE FUNCTION clinicache._reader_functions() RETURNS regprocedure[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -68,19 +76,26 @@ AS $$
 $$;
 COMMENT ON FUNCTION clinicache._reader_functions() IS 'Internal: functions that a reader of dashboards calls';
 
-CREATE FUNCTION clinicache._other_functions(grantee name, less regprocedure[]) RETURNS regprocedure[]
+CREATE FUNCTION clinicache._granted() RETURNS TABLE (role name, access text, functions regprocedure[])
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   -- each kind of grant is told by a function that no other has
-  SELECT coalesce(array_agg(DISTINCT f.function), '{}')
-  FROM (VALUES ('clinicache.changes(text, text[], int)'::regprocedure, clinicache._subscriber_functions()),
-               ('clinicache.untrack(regclass)'::regprocedure, clinicache._tracker_functions()),
-               ('clinicache.clinic_dashboard(text)'::regprocedure, clinicache._reader_functions())) AS k(sign, functions)
+  SELECT r.rolname, k.access, k.functions
+  FROM (VALUES ('subscriber', 'clinicache.changes(text, text[], int)'::regprocedure, clinicache._subscriber_functions()),
+               ('tracker', 'clinicache.untrack(regclass)'::regprocedure, clinicache._tracker_functions()),
+               ('reader', 'clinicache.clinic_dashboard(text)'::regprocedure, clinicache._reader_functions())) AS k(access, sign, functions)
   JOIN pg_proc AS p ON p.oid = k.sign
   CROSS JOIN LATERAL aclexplode(p.proacl) AS a
-  JOIN pg_roles AS r ON r.oid = a.grantee AND r.rolname = _other_functions.grantee
-  CROSS JOIN LATERAL unnest(k.functions) AS f(function)
-  WHERE k.functions <> less
+  JOIN pg_roles AS r ON r.oid = a.grantee AND r.oid <> p.proowner
+$$;
+COMMENT ON FUNCTION clinicache._granted() IS 'Internal: which roles were granted which kind of access, and the functions that it needs';
+
+CREATE FUNCTION clinicache._other_functions(grantee name, less regprocedure[]) RETURNS regprocedure[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(array_agg(DISTINCT f.function), '{}')
+  FROM clinicache._granted() AS g CROSS JOIN LATERAL unnest(g.functions) AS f(function)
+  WHERE g.role = _other_functions.grantee AND g.functions <> less
 $$;
 COMMENT ON FUNCTION clinicache._other_functions(name, regprocedure[]) IS
   'Internal: functions that a role has by its grants other than the one that gives these';
@@ -158,8 +173,7 @@ AS $$
 BEGIN
   PERFORM clinicache._check_grant('grant_tracker', role);
   PERFORM clinicache._grant_functions(clinicache._tracker_functions(), role);
-  EXECUTE format('GRANT SELECT ON clinicache.profile, clinicache.entity, clinicache.alias, clinicache.class, '
-                 'clinicache.tracked_tables, clinicache.tag_templates TO %I', role);
+  EXECUTE format('GRANT SELECT ON %s TO %I', clinicache._tracker_tables(), role);
 END
 $$;
 COMMENT ON FUNCTION clinicache.grant_tracker(name) IS
@@ -173,8 +187,7 @@ BEGIN
   PERFORM clinicache._check_grant('revoke_tracker', role);
   PERFORM clinicache._revoke_functions(clinicache._tracker_functions(), role,
                                        clinicache._other_functions(role, clinicache._tracker_functions()));
-  EXECUTE format('REVOKE SELECT ON clinicache.profile, clinicache.entity, clinicache.alias, clinicache.class, '
-                 'clinicache.tracked_tables, clinicache.tag_templates FROM %I', role);
+  EXECUTE format('REVOKE SELECT ON %s FROM %I', clinicache._tracker_tables(), role);
 END
 $$;
 COMMENT ON FUNCTION clinicache.revoke_tracker(name) IS
@@ -204,3 +217,29 @@ END
 $$;
 COMMENT ON FUNCTION clinicache.revoke_reader(name) IS
   'Undoes grant_reader. Errors: 42501 not the extension''s owner, 42704 no such role';
+
+-- ---------------------------------------------------------------------------------------------------------------------
+-- New versions
+-- ---------------------------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION clinicache._regrant() RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  granted record;
+BEGIN
+  PERFORM clinicache._check_owner('regrant', 'grant access to it');
+  FOR granted IN SELECT * FROM clinicache._granted() LOOP
+    PERFORM clinicache._grant_functions(granted.functions, granted.role);
+    IF granted.access = 'tracker' THEN
+      EXECUTE format('GRANT SELECT ON %s TO %I', clinicache._tracker_tables(), granted.role);
+    END IF;
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION clinicache._regrant() IS 'Internal: what regrant does';
+
+CREATE FUNCTION clinicache.regrant() RETURNS void
+AS 'MODULE_PATHNAME', 'clinicache_regrant' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION clinicache.regrant() IS
+  'Gives roles that were granted access by an earlier version what this one adds to it. ALTER EXTENSION UPDATE does it; to be called after a dump of an earlier version was restored. Errors: 42501 not the extension''s owner';

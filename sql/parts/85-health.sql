@@ -229,6 +229,17 @@ $$;
 COMMENT ON FUNCTION clinicache._health_tenants() IS
   'Internal: part of health: time zones that the server does not know, subscribers without a role';
 
+CREATE FUNCTION clinicache._health_grants() RETURNS TABLE (severity text, finding text, object text, remedy text)
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT 'warning', format('access as a %s was granted by an earlier version, and lacks what this one adds', g.access),
+         format('role %I', g.role), 'SELECT clinicache.regrant()'
+  FROM clinicache._granted() AS g
+  WHERE EXISTS (SELECT FROM unnest(g.functions) AS f(function) WHERE NOT has_function_privilege(g.role, f.function, 'EXECUTE'))
+  ORDER BY 3, 2
+$$;
+COMMENT ON FUNCTION clinicache._health_grants() IS 'Internal: part of health: grants that a restored dump of an earlier version left incomplete';
+
 -- ---------------------------------------------------------------------------------------------------------------------
 -- Delivery and upkeep
 -- ---------------------------------------------------------------------------------------------------------------------
@@ -433,6 +444,23 @@ AS $$
 $$;
 COMMENT ON FUNCTION clinicache._health_publications() IS 'Internal: part of health: clinicache''s own tables in publications';
 
+CREATE FUNCTION clinicache._health_subscriptions() RETURNS TABLE (severity text, finding text, object text, remedy text)
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT 'critical', 'logical replication writes to it, and its triggers do not fire for that: such changes emit nothing and are not counted',
+         s.srrelid::regclass::text,
+         format('SELECT clinicache._put_triggers(t.tgrelid, clinicache.trigger_config(t.oid) || ''{"fire": "always"}'') FROM pg_trigger AS t '
+                'WHERE t.tgrelid = %L::regclass AND t.tgname = %L', clinicache._table_name(r.root), r.name)
+  FROM (SELECT DISTINCT p.srrelid FROM pg_subscription_rel AS p) AS s
+  -- a partition's trigger is that of the table which is tracked
+  CROSS JOIN LATERAL (SELECT l.relation AS root, t.name, t.state FROM clinicache._lineage(s.srrelid::regclass) AS l, clinicache._own_triggers(l.relation) AS t
+                      WHERE t.fires_on = 'row' AND NOT t.cloned ORDER BY l.level LIMIT 1) AS r
+  WHERE r.state = 'O'
+  ORDER BY 3
+$$;
+COMMENT ON FUNCTION clinicache._health_subscriptions() IS
+  'Internal: part of health: tables that a subscription fills, and whose triggers do not fire then';
+
 CREATE FUNCTION clinicache._health_settings() RETURNS TABLE (severity text, finding text, object text, remedy text)
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -462,7 +490,7 @@ COMMENT ON FUNCTION clinicache._health_settings() IS
 CREATE FUNCTION clinicache._health_checks() RETURNS text[]
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT '{triggers,configuration,lookups,delivery,upkeep,cron,log,queue,settings,counters,tenants,indexes,transactions,publications,untracked}'::text[]
+  SELECT '{triggers,configuration,lookups,delivery,upkeep,cron,log,queue,settings,subscriptions,counters,tenants,grants,indexes,transactions,publications,untracked}'::text[]
 $$;
 COMMENT ON FUNCTION clinicache._health_checks() IS 'Internal: the checks of health, the weightiest first';
 

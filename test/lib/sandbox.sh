@@ -10,7 +10,7 @@
 #
 # Servers refuse to run as root: root runs all of it as user postgres.
 
-pg_major=15
+. "$(dirname "${BASH_SOURCE[0]}")/pg_major.sh"
 
 make_sandbox() {
 	umask 022
@@ -68,7 +68,7 @@ relocate_postgresql() {
 	cp -a "$from/bin" "$to/lib/postgresql/$pg_major/"
 	cp -as "$from/lib" "$to/lib/postgresql/$pg_major/"
 	cp -as "$share" "$to/share/postgresql/"
-	ln -s /usr/include "$to/include"
+	ln -sfn /usr/include "$to/include"
 	find "$to" -name 'clinicache*' -prune -exec rm -rf {} +
 }
 
