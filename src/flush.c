@@ -308,8 +308,9 @@ make_origin(const char *reasons)
 
 	if (origin == NULL || origin[0] == '\0')
 		return NULL;
-	len = pg_mbcliplen(origin, strlen(origin), MAX_ORIGIN);
-	return pnstrdup(origin, len);
+	len = strlen(origin);
+	return len <= MAX_ORIGIN ? origin :
+		pnstrdup(origin, pg_mbcliplen(origin, len, MAX_ORIGIN));
 }
 
 /*

@@ -30,6 +30,8 @@ static struct
 	int			nest;			/* of the subtransaction, 1 at the top */
 	int			nprefixes;		/* among them */
 	int			text_used;
+	uint64		seen;			/* bits of hashes: most tags need not be compared with any other */
+	bool		doubled;		/* some text is there twice, under different profiles */
 	PendingTenant tenant;
 	char		tenant_text[TENANT_MAX];
 	uint32		hashes[TAG_BUFFER_MAX];
@@ -80,6 +82,8 @@ cc_buffer_open(const char *tenant, int len)
 		return NULL;
 	buffer.nest = nest;
 	buffer.text_used = 0;
+	buffer.seen = 0;
+	buffer.doubled = false;
 	buffer.nprefixes = 0;
 	buffer.tenant.text = NULL;
 	buffer.tenant.len = 0;
@@ -93,23 +97,37 @@ cc_buffer_open(const char *tenant, int len)
 	return &buffer.tenant;
 }
 
+/* Is it there?  Notes if it is so under another profile. */
+static bool
+is_there(uint32 hash, PendingKind kind, int profile, const char *text, int len)
+{
+	for (int i = 0; i < buffer.count; i++)
+	{
+		const PendingEntry *entry = &buffer.entries[i];
+
+		if (buffer.hashes[i] != hash || entry->kind != kind || entry->len != len ||
+			memcmp(entry->text, text, len) != 0)
+			continue;
+		if (kind == PENDING_PREFIX || entry->profile == profile)
+			return true;
+		buffer.doubled = true;
+	}
+	return false;
+}
+
 /* Add what a template made, unless it is there.  False: there is no room. */
 bool
 cc_buffer_add(int template, PendingKind kind, int profile, const char *text, int len)
 {
 	uint32		hash = hash_bytes((const unsigned char *) text, len);
+	uint64		bit = UINT64CONST(1) << (hash & 63);
 	PendingEntry *entry;
 
-	for (int i = 0; i < buffer.count; i++)
-	{
-		entry = &buffer.entries[i];
-		if (buffer.hashes[i] == hash && entry->kind == kind && entry->len == len &&
-			(kind == PENDING_PREFIX || entry->profile == profile) &&
-			memcmp(entry->text, text, len) == 0)
-			return true;
-	}
+	if ((buffer.seen & bit) != 0 && is_there(hash, kind, profile, text, len))
+		return true;
 	if (buffer.count == TAG_BUFFER_MAX || len > TEXT_MAX - buffer.text_used)
 		return false;
+	buffer.seen |= bit;
 	buffer.hashes[buffer.count] = hash;
 	buffer.templates[buffer.count] = template;
 	entry = &buffer.entries[buffer.count++];
@@ -154,7 +172,7 @@ cc_buffer_take(PendingEntry **tags, int *ntags, PendingEntry **prefixes, int *np
 	{
 		if (buffer.entries[i].kind == PENDING_PREFIX)
 			prefixes[(*nprefixes)++] = &buffer.entries[i];
-		else if (!has_shorter(i))
+		else if (!buffer.doubled || !has_shorter(i))
 			tags[(*ntags)++] = &buffer.entries[i];
 	}
 	return &buffer.tenant;
