@@ -14,7 +14,7 @@
 #     parent    the triggers of tables that are looked through are disabled
 #     lookup    "LabTest" is tracked without its look-ups
 #     join      the join tables are not tracked
-#     extra     "User" emits one tag too many
+#     extra     "Patient" emits two tags too many
 
 use strict;
 use warnings;
@@ -68,7 +68,10 @@ if ($break eq 'parent')
 }
 elsif ($break eq 'lookup') { $db->do(q(SELECT clinicache.track('web."LabTest"', 'lab_test', '{"clinic": null, "patient": null}'))) }
 elsif ($break eq 'join') { $db->do("SELECT clinicache.untrack('$_')") for 'web."_DoctorToService"', 'ehr.doctor_services' }
-elsif ($break eq 'extra') { $db->do(q(SELECT clinicache.track('web."User"', 'user', '{}', '{"tags": ["too:much:{id}"]}'))) }
+elsif ($break eq 'extra')
+{
+	$db->do(q(SELECT clinicache.track('web."Patient"', 'patient', '{}', '{"deleted": "isDeleted", "ignore": ["updatedAt"], "tags": ["too:much:{id}", "too:many:{id}"]}')));
+}
 elsif ($break) { die "CLINICACHE_BREAK=$break is not known" }
 
 # ---- run
