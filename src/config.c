@@ -673,7 +673,9 @@ compile_key(Compiler *compiler, Jsonb *config)
 		return;
 	tracker->key = find_attno(compiler, as_string(key, "key"));
 	tracker->declared = declared && declared->type == jbvBool && declared->val.boolean;
-	tracker->always = bms_add_member(tracker->always, tracker->key);
+	/* where it is declared, those that refer to the row have to follow, and tell */
+	if (!tracker->declared)
+		tracker->always = bms_add_member(tracker->always, tracker->key);
 	tracker->max_attno = Max(tracker->max_attno, tracker->key);
 }
 

@@ -25,6 +25,7 @@
 #include "flush.h"
 #include "replication/logicalworker.h"
 #include "tracker.h"
+#include "utils/datum.h"
 #include "utils/rel.h"
 
 PG_FUNCTION_INFO_V1(clinicache_row_change);
@@ -114,9 +115,10 @@ emit_change(Tracker *tracker, TupleDesc desc, TupleTableSlot *old_slot, TupleTab
 }
 
 /*
- * A row of a parent is inserted.  Where a foreign key is declared no row refers to it
- * yet, unless it comes in the place of one that this transaction has deleted: that is
- * like an update.  NULL: it is new.
+ * A row of a parent has a new key.  Where a foreign key is declared no row refers to it
+ * yet, unless it comes in the place of one that had the key before this transaction:
+ * that is like an update.  (Rows that the key takes along tell of themselves.)  NULL:
+ * the key is new.
  */
 static TupleTableSlot *
 find_replaced(Tracker *tracker, Relation rel, TupleTableSlot *new_slot)
@@ -133,6 +135,24 @@ find_replaced(Tracker *tracker, Relation rel, TupleTableSlot *new_slot)
 	slot_getallattrs(slot);
 	slot_getallattrs(new_slot);
 	return slot;
+}
+
+static bool
+has_new_key(const Tracker *tracker, TupleDesc desc, TupleTableSlot *old_slot,
+			TupleTableSlot *new_slot)
+{
+	Form_pg_attribute att = TupleDescAttr(desc, tracker->key - 1);
+	bool		old_null;
+	bool		new_null;
+	Datum		old_key;
+	Datum		new_key;
+
+	if (old_slot == NULL)
+		return true;
+	old_key = slot_getattr(old_slot, tracker->key, &old_null);
+	new_key = slot_getattr(new_slot, tracker->key, &new_null);
+	return old_null != new_null ||
+		(!old_null && !datum_image_eq(old_key, new_key, att->attbyval, att->attlen));
 }
 
 /*
@@ -181,7 +201,7 @@ row_changed(FunctionCallInfo fcinfo, const char *function)
 	if (new_slot)
 		slot_getsomeattrs(new_slot, tracker->max_attno);
 
-	if (tracker->declared && old_slot == NULL &&
+	if (tracker->declared && has_new_key(tracker, RelationGetDescr(rel), old_slot, new_slot) &&
 		(old_slot = replaced = find_replaced(tracker, rel, new_slot)) == NULL)
 		return false;
 	emit_change(tracker, RelationGetDescr(rel), old_slot, new_slot);

@@ -190,6 +190,20 @@ ROLLBACK;
 ALTER TABLE "Patient" DROP COLUMN "clinicId";
 ALTER TABLE "Vital" DROP COLUMN rid;
 DROP TABLE "an other".records CASCADE;
+-- the hint says what does it
+BEGIN;
+DO $$
+DECLARE
+  given text;
+BEGIN
+  DROP TABLE "an other".records CASCADE;
+EXCEPTION WHEN dependent_objects_still_exist THEN
+  GET STACKED DIAGNOSTICS given = PG_EXCEPTION_HINT;
+  EXECUTE (regexp_match(given, '(SELECT .*); or stop'))[1];
+END $$;
+SELECT columns, templates FROM clinicache.tracked_tables WHERE relation = '"Vital"'::regclass;
+DROP TABLE "an other".records CASCADE;
+ROLLBACK;
 ALTER TABLE "Patient" ALTER id TYPE bytea USING id::bytea;
 BEGIN;
 ALTER TABLE "Patient" ALTER "clinicId" TYPE bigint;
