@@ -18,6 +18,7 @@ OBJS = \
 	src/config.o \
 	src/lookup_path.o \
 	src/lookup.o \
+	src/parent_move.o \
 	src/emit.o \
 	src/edge.o \
 	src/edge_upkeep.o \
@@ -55,6 +56,7 @@ OBJS = \
 	src/counter_sql.o \
 	src/class_label.o \
 	src/recent.o \
+	src/dashboard_numbers.o \
 	src/dashboard.o \
 	src/history.o \
 	src/delivery.o \

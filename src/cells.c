@@ -215,9 +215,9 @@ compare_cells(const void *a, const void *b)
 	return result != 0 ? result : (x->len > y->len) - (x->len < y->len);
 }
 
-/* All cells by name; cc_cells_count of them, the array in CurrentMemoryContext. */
+/* All cells, in no order; cc_cells_count of them, the array in CurrentMemoryContext. */
 Cell **
-cc_cells_sorted(CellSet *set)
+cc_cells_list(CellSet *set)
 {
 	Cell	  **cells = MemoryContextAllocHuge(CurrentMemoryContext,
 											   sizeof(Cell *) * Max(1, set->count));
@@ -226,7 +226,16 @@ cc_cells_sorted(CellSet *set)
 	for (uint32 i = 0; i < set->size; i++)
 		if (set->slots[i])
 			cells[count++] = set->slots[i];
-	qsort(cells, count, sizeof(Cell *), compare_cells);
+	return cells;
+}
+
+/* The same, by name. */
+Cell **
+cc_cells_sorted(CellSet *set)
+{
+	Cell	  **cells = cc_cells_list(set);
+
+	qsort(cells, set->count, sizeof(Cell *), compare_cells);
 	return cells;
 }
 

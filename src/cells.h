@@ -62,6 +62,7 @@ extern uint32 cc_cells_count(const CellSet *set);
 extern Size cc_cells_bytes(const CellSet *set);
 extern void cc_cells_add(CellSet *set, const char *name, int len, int64 n, Numeric sum);
 extern Cell *cc_cells_find(CellSet *set, const char *name, int len);
+extern Cell **cc_cells_list(CellSet *set);
 extern Cell **cc_cells_sorted(CellSet *set);
 
 extern bool cc_cell_is_zero(int64 n, Numeric sum);

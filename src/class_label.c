@@ -149,6 +149,13 @@ load_labels(void)
 	loaded = before;
 }
 
+/* Moves when somebody has changed clinicache.class. */
+uint64
+cc_class_version(void)
+{
+	return invalidations;
+}
+
 /* Does a status (NULL: none) have the meaning?  None has no meaning. */
 bool
 cc_class_means(const char *label, int len, const char *meaning)

@@ -20,6 +20,7 @@
 #define CC_TABLE_FLOOR "log_floor"
 #define CC_TABLE_HISTORY "position_history"
 #define CC_TABLE_EDGES "edge_history"
+#define CC_TABLE_MOVES "parent_move"
 #define CC_TABLE_IDENTITY "identity"
 #define CC_TABLE_TENANT "tenant"
 #define CC_TABLE_SUBSCRIBER "subscriber"

@@ -661,6 +661,22 @@ lay_out(Tracker *tracker)
 	}
 }
 
+/* Of a parent: a row with another key leads everything elsewhere. */
+static void
+compile_key(Compiler *compiler, Jsonb *config)
+{
+	Tracker    *tracker = compiler->tracker;
+	JsonbValue *key = get_field(config, "key");
+	JsonbValue *declared = get_field(config, "declared");
+
+	if (key == NULL)
+		return;
+	tracker->key = find_attno(compiler, as_string(key, "key"));
+	tracker->declared = declared && declared->type == jbvBool && declared->val.boolean;
+	tracker->always = bms_add_member(tracker->always, tracker->key);
+	tracker->max_attno = Max(tracker->max_attno, tracker->key);
+}
+
 /*
  * Compile a configuration for a table.  Everything is allocated in "context",
  * which the caller owns; the caller holds a lock on the table.  Errors:
@@ -693,6 +709,7 @@ cc_config_compile(Relation rel, Jsonb *config, MemoryContext context)
 	}
 	compile_deleted(&compiler, config);
 	compile_counters(&compiler, config);
+	compile_key(&compiler, config);
 
 	tags = get_field(config, "tags");
 	if (tags == NULL || tags->type != jbvBinary || !JsonContainerIsArray(tags->val.binary.data))

@@ -309,6 +309,39 @@ start_over(Reading *reading, Snapshot snapshot)
 		count_live(reading, &reading->entries[i], snapshot);
 }
 
+/* Is any entry to be counted in its table? */
+static bool
+any_live(const Reading *reading)
+{
+	for (int i = 0; i < reading->nentries; i++)
+		if (reading->entries[i].live)
+			return true;
+	return false;
+}
+
+/* Add all that is folded, or what the caller has not kept of it. */
+static void
+read_folded(Reading *reading, const FoldState *state, Snapshot snapshot)
+{
+	CounterQuery *query = reading->query;
+	/* a fold of our own may come to nothing, and another one have its number then */
+	bool		keeps = query->resume && state->fold > 0 && !state->own && !any_live(reading);
+	int64		upto = keeps ? query->resume(state->base, state->fold, query->arg) : 0;
+
+	if (upto > 0 && upto == state->fold)
+		return;
+	if (upto == 0)
+	{
+		add_folded(reading, snapshot);
+		upto = state->base;
+	}
+	if (state->fold > upto)
+		(void) cc_batch_read(cc_batch_bucket(query->key, query->key_len), upto, state->fold,
+							 snapshot, false, add_batched, reading);
+	if (keeps)
+		query->keep(state->fold, query->arg);
+}
+
 /*
  * Read what the wishes want, of one key of one dimension.  The snapshot must be
  * registered or active, and the one that cc_counters_begin was called with.
@@ -318,25 +351,18 @@ cc_counters_read(CounterQuery *query, Snapshot snapshot)
 {
 	Reading		reading = {.query = query};
 	FoldState	state;
-	bool		doubtful = false;
 
 	initStringInfo(&reading.name);
 	make_entries(&reading);
 	if (reading.nentries == 0)
 		return;
 	cc_fold_state(&state, snapshot);
-	add_folded(&reading, snapshot);
-	if (state.fold > state.base)
-		(void) cc_batch_read(cc_batch_bucket(query->key, query->key_len), state.base, state.fold,
-							 snapshot, false, add_batched, &reading);
+	read_folded(&reading, &state, snapshot);
 	cc_tail_read(&state, snapshot, is_tenant(&reading) ? query->key : NULL, query->key_len,
 				 add_record, &reading);
 	cc_deltas_visit(add_packed, &reading);
-
-	for (int i = 0; i < reading.nentries; i++)
-		doubtful |= reading.entries[i].live;
 	/* after the scan: what was emptied meanwhile shows in no snapshot, only in the floor */
-	if (doubtful || !cc_floor_covers_fold(state.since))
+	if (any_live(&reading) || !cc_floor_covers_fold(state.since))
 		start_over(&reading, snapshot);
 }
 

@@ -47,6 +47,15 @@ typedef struct CounterQuery
 	AnswerVisit direct;
 	void		(*restart) (void *arg);
 	void	   *arg;
+
+	/*
+	 * With "direct", optional: who may have kept what an earlier reading found folded.
+	 * "resume" says up to which fold it has taken that over, one from "base" to "fold",
+	 * or 0; "keep" is called when it has been given all that is folded up to a fold, and
+	 * nothing else.
+	 */
+	int64		(*resume) (int64 base, int64 fold, void *arg);
+	void		(*keep) (int64 fold, void *arg);
 } CounterQuery;
 
 extern void cc_counters_begin(CounterQuery *query, Snapshot snapshot);

@@ -585,23 +585,23 @@ cc_batch_write(CellSet *cells, int64 fold)
 	StringInfoData rows[BATCH_BUCKETS] = {{0}};
 	Relation	rel = table_open(cc_catalog_relid(CC_TABLE_BATCH), RowExclusiveLock);
 	RowWriter  *writer = cc_writer_begin(rel, Natts_batch);
-	Cell	  **sorted = cc_cells_sorted(cells);
+	Cell	  **list = cc_cells_list(cells);
 
 	for (uint32 i = 0; i < cc_cells_count(cells); i++)
 	{
 		CellName	name;
 		StringInfo	row;
 
-		if (cc_cell_is_zero(sorted[i]->n, sorted[i]->sum))
+		if (cc_cell_is_zero(list[i]->n, list[i]->sum))
 			continue;
-		cc_cell_read_prefix(sorted[i]->name, &name);
+		cc_cell_read_prefix(list[i]->name, &name);
 		row = &rows[cc_batch_bucket(name.key, name.key_len)];
 		if (row->data == NULL)
 		{
 			initStringInfo(row);
 			appendStringInfoSpaces(row, VARHDRSZ);
 		}
-		cc_pack_cell(row, sorted[i]->name, sorted[i]->len, sorted[i]->n, sorted[i]->sum);
+		cc_pack_cell(row, list[i]->name, list[i]->len, list[i]->n, list[i]->sum);
 	}
 	for (int bucket = 0; bucket < BATCH_BUCKETS; bucket++)
 	{
@@ -619,7 +619,7 @@ cc_batch_write(CellSet *cells, int64 fold)
 	}
 	cc_writer_end(writer);
 	table_close(rel, NoLock);
-	pfree(sorted);
+	pfree(list);
 }
 
 /*

@@ -156,6 +156,17 @@ may_keep(const FoldState *state, Snapshot snapshot)
 }
 
 /*
+ * Is there no record that is visible at the position and not kept?  Own ones are not
+ * committed, and what a serializable transaction looks for others have to see.
+ */
+static bool
+nothing_since(const Position *position)
+{
+	return same_position(kept.upto, position) && !IsolationIsSerializable() &&
+		!TransactionIdIsValid(GetTopTransactionIdIfAny());
+}
+
+/*
  * Call "visit", in a context that is reset soon, for the deltas of records that
  * the fold did not see and the snapshot shows, those that this transaction has
  * written among them: of a tenant and of nobody, or of all (NULL).
@@ -180,7 +191,11 @@ cc_tail_read(const FoldState *state, Snapshot snapshot, const char *tenant, int 
 		if (is_of(&scan, entry->tenant, entry->tenant_len))
 			visit(entry->deltas, arg);
 	if (kept.upto)
+	{
+		if (nothing_since(position))
+			return;
 		from = kept.upto;
+	}
 	/* an error on the way leaves some kept that would be kept again */
 	kept.full = true;
 	(void) cc_log_scan_all_deltas(from, snapshot, keep, &scan);

@@ -15,16 +15,13 @@
  */
 #include "clinicache.h"
 
-#include "class_label.h"
-#include "counter_read.h"
+#include "dashboard_numbers.h"
+#include "json_build.h"
 #include "miscadmin.h"
 #include "recent.h"
 #include "tenant_zone.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
-#include "utils/fmgrprotos.h"
-#include "utils/json.h"
-#include "utils/jsonb.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -36,190 +33,15 @@ PG_FUNCTION_INFO_V1(clinicache_doctor_dashboard);
 #define RECENT_OF_CLINIC 10
 #define RECENT_OF_CLIENT 5
 
-/* the wishes of a clinic's dashboard; the others have only the first */
-enum
-{
-	WISH_APPOINTMENTS,
-	WISH_PATIENTS,
-	WISH_DOCTORS,
-	WISH_STAFF,
-	WISH_PAYMENTS,
-	WISH_BILLS,
-	WISHES
-};
-
-/* a status of appointments, bills or payments, and what it means */
-typedef struct Status
-{
-	char	   *label;			/* NULL: none */
-	int			len;
-	bool		completed;
-	bool		waiting;
-	bool		live;			/* neither cancelled nor completed nor no-show */
-	bool		paid;			/* or cancelled: nothing is outstanding */
-	bool		unpaid;			/* or cancelled: no revenue */
-	int64		n;				/* appointments that have it */
-} Status;
-
-/* what has been added up so far */
-typedef struct Numbers
-{
-	int64		today;			/* appointments, as the next four */
-	int64		waiting;
-	int64		upcoming;
-	int64		this_month;
-	int64		completed;
-	CellSet    *days;			/* day -> n, of upcoming ones, if wanted */
-
-	int64		patients;
-	int64		new_patients;
-	int64		doctors;
-	int64		staff;
-	Numeric		revenue;
-	Numeric		outstanding;
-} Numbers;
-
 typedef struct Dashboard
 {
 	CounterQuery query;
 	CounterWish wishes[WISHES];
-	MemoryContext context;
 	Snapshot	snapshot;
-	DateADT		today;
-	DateADT		month_begin;
-	DateADT		month_end;
-	StringInfoData json;
-
-	bool		wants_next;		/* the days of upcoming ones are wanted */
+	char	   *whole_key;		/* as it was given */
 	Numbers		numbers;
-	List	   *statuses;		/* of Status */
+	JsonbParseState *json;
 } Dashboard;
-
-/* A status seen for the first time is looked up, once. */
-static Status *
-make_status(Dashboard *board, const CellName *name)
-{
-	MemoryContext old = MemoryContextSwitchTo(board->context);
-	Status	   *status = palloc0(sizeof(Status));
-	bool		cancelled = cc_class_means(name->class, name->class_len, "cancelled");
-
-	status->label = name->class ? pnstrdup(name->class, name->class_len) : NULL;
-	status->len = name->class_len;
-	status->completed = cc_class_means(name->class, name->class_len, "completed");
-	status->waiting = cc_class_means(name->class, name->class_len, "waiting");
-	status->live = !cancelled && !status->completed &&
-		!cc_class_means(name->class, name->class_len, "no_show");
-	status->paid = cancelled || cc_class_means(name->class, name->class_len, "paid");
-	status->unpaid = cancelled || cc_class_means(name->class, name->class_len, "unpaid");
-	board->statuses = lappend(board->statuses, status);
-	MemoryContextSwitchTo(old);
-	return status;
-}
-
-static Status *
-find_status(Dashboard *board, const CellName *name)
-{
-	ListCell   *cell;
-
-	foreach(cell, board->statuses)
-	{
-		Status	   *status = lfirst(cell);
-
-		if ((status->label == NULL) == (name->class == NULL) && status->len == name->class_len &&
-			(status->label == NULL || memcmp(status->label, name->class, status->len) == 0))
-			return status;
-	}
-	return make_status(board, name);
-}
-
-/* Add to a sum that lives as long as the dashboard. */
-static void
-add_sum(Dashboard *board, Numeric *total, Numeric sum)
-{
-	MemoryContext old = MemoryContextSwitchTo(board->context);
-
-	if (sum != NULL)
-		*total = cc_sum_add(*total ? *total : int64_to_numeric(0), sum);
-	MemoryContextSwitchTo(old);
-}
-
-static void
-add_appointments(Dashboard *board, const CellName *name, Status *status, int64 n)
-{
-	Numbers    *numbers = &board->numbers;
-
-	if (name->kind & CELL_ALL)
-	{
-		status->n += n;
-		numbers->completed += status->completed ? n : 0;
-		return;
-	}
-	if (name->day == board->today)
-	{
-		numbers->today += n;
-		numbers->waiting += status->waiting ? n : 0;
-	}
-	if (name->day >= board->month_begin && name->day <= board->month_end)
-		numbers->this_month += n;
-	if (name->day < board->today || !status->live)
-		return;
-	numbers->upcoming += n;
-	if (board->wants_next)
-	{
-		StringInfoData day;
-
-		initStringInfo(&day);
-		cc_append_int32(&day, name->day);
-		cc_cells_add(numbers->days, day.data, day.len, n, NULL);
-	}
-}
-
-static void
-add_cell(int wish, const CellName *name, int64 n, Numeric sum, void *arg)
-{
-	Dashboard  *board = arg;
-	Numbers    *numbers = &board->numbers;
-	Status	   *status = find_status(board, name);
-
-	switch (wish)
-	{
-		case WISH_APPOINTMENTS:
-			add_appointments(board, name, status, n);
-			break;
-		case WISH_PATIENTS:
-			if (name->kind & CELL_ALL)
-				numbers->patients += n;
-			else
-				numbers->new_patients += n;
-			break;
-		case WISH_DOCTORS:
-			numbers->doctors += n;
-			break;
-		case WISH_STAFF:
-			numbers->staff += n;
-			break;
-		case WISH_PAYMENTS:
-			if (!status->unpaid)
-				add_sum(board, &numbers->revenue, sum);
-			break;
-		case WISH_BILLS:
-			if (!status->paid)
-				add_sum(board, &numbers->outstanding, sum);
-			break;
-	}
-}
-
-static void
-forget_numbers(void *arg)
-{
-	Dashboard  *board = arg;
-	ListCell   *cell;
-
-	memset(&board->numbers, 0, sizeof(Numbers));
-	board->numbers.days = cc_cells_create(board->context);
-	foreach(cell, board->statuses)
-		((Status *) lfirst(cell))->n = 0;
-}
 
 /* Local days, by the tenant's zone, else that of the counters. */
 static void
@@ -228,9 +50,6 @@ set_days(Dashboard *board, const char *tenant)
 	TenantZone *zone = tenant ? cc_tenant_own_zone(tenant, strlen(tenant)) : NULL;
 	TenantZone	counted;
 	Timestamp	now;
-	int			year;
-	int			month;
-	int			day;
 
 	if (zone == NULL && board->query.sources != NIL)
 	{
@@ -245,10 +64,8 @@ set_days(Dashboard *board, const char *tenant)
 	if (zone == NULL)
 		zone = cc_tenant_zone(NULL, 0);
 	now = cc_zone_local(zone, cc_clock());
-	board->today = (DateADT) (now / USECS_PER_DAY - (now % USECS_PER_DAY < 0 ? 1 : 0));
-	j2date(board->today + POSTGRES_EPOCH_JDATE, &year, &month, &day);
-	board->month_begin = board->today - (day - 1);
-	board->month_end = board->month_begin + day_tab[isleap(year)][month - 1] - 1;
+	cc_numbers_set_today(&board->numbers,
+						 (DateADT) (now / USECS_PER_DAY - (now % USECS_PER_DAY < 0 ? 1 : 0)));
 }
 
 static void
@@ -270,8 +87,9 @@ begin(Dashboard *board, FunctionCallInfo fcinfo, const char *dimension, int nwis
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("the %s given to clinicache.%s_dashboard is null", dimension, dimension)));
 	memset(board, 0, sizeof(Dashboard));
+	board->whole_key = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	initStringInfo(&key);
-	appendStringInfoString(&key, text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	appendStringInfoString(&key, board->whole_key);
 	cc_cell_shorten(&key);
 	board->query.dimension = dimension;
 	board->query.key = key.data;
@@ -279,128 +97,120 @@ begin(Dashboard *board, FunctionCallInfo fcinfo, const char *dimension, int nwis
 	board->query.nwishes = nwishes;
 	board->query.wishes = board->wishes;
 	board->snapshot = GetActiveSnapshot();
-	board->context = CurrentMemoryContext;
-	forget_numbers(board);
-	initStringInfo(&board->json);
+	board->numbers.context = CurrentMemoryContext;
 	wish_for(board, WISH_APPOINTMENTS, APPOINTMENTS, true, true);
+	(void) pushJsonbValue(&board->json, WJB_BEGIN_OBJECT, NULL);
 }
 
-/* Read the counters, once it is known what day it is. */
 static void
 read_counters(Dashboard *board)
 {
-	for (int i = 0; i < board->query.nwishes; i++)
-	{
-		board->wishes[i].from = board->month_begin;
-		board->wishes[i].to = board->month_end;
-	}
-	board->wishes[WISH_APPOINTMENTS].to = DATEVAL_NOEND;
-	board->query.direct = add_cell;
-	board->query.restart = forget_numbers;
-	board->query.arg = board;
-	cc_counters_read(&board->query, board->snapshot);
+	cc_numbers_read(&board->numbers, &board->query, board->snapshot);
 }
 
 static void
-put_key(StringInfo json, const char *key)
+put_key(Dashboard *board, const char *key)
 {
-	appendStringInfo(json, "%s\"%s\": ", json->len > 1 ? ", " : "{", key);
+	cc_json_key(&board->json, key, strlen(key));
 }
 
 static void
-put_text(StringInfo json, const char *key, const char *value)
+put_text(Dashboard *board, const char *key, const char *value)
 {
-	put_key(json, key);
-	if (value)
-		escape_json(json, value);
-	else
-		appendStringInfoString(json, "null");
+	put_key(board, key);
+	cc_json_text(&board->json, value, strlen(value));
 }
 
 static void
-put_day(StringInfo json, const char *key, DateADT day)
+put_null(Dashboard *board, const char *key)
+{
+	put_key(board, key);
+	cc_json_null(&board->json);
+}
+
+static void
+put_day(Dashboard *board, const char *key, DateADT day)
 {
 	char		text[MAXDATELEN + 1];
 	struct pg_tm tm;
 
 	j2date(day + POSTGRES_EPOCH_JDATE, &tm.tm_year, &tm.tm_mon, &tm.tm_mday);
 	EncodeDateOnly(&tm, USE_ISO_DATES, text);
-	put_text(json, key, text);
+	put_text(board, key, pstrdup(text));
 }
 
 /* A number, null if no table is tracked for the wish. */
 static void
 put_count(Dashboard *board, int wish, const char *key, int64 n)
 {
-	put_key(&board->json, key);
+	put_key(board, key);
 	if (board->wishes[wish].found)
-		appendStringInfo(&board->json, INT64_FORMAT, n);
+		cc_json_int(&board->json, n);
 	else
-		appendStringInfoString(&board->json, "null");
+		cc_json_null(&board->json);
 }
 
 static void
 put_sum(Dashboard *board, int wish, const char *key, Numeric sum)
 {
-	if (sum == NULL)
-		sum = int64_to_numeric(0);
-	put_key(&board->json, key);
-	appendStringInfoString(&board->json, board->wishes[wish].found ?
-						   DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(sum))) :
-						   "null");
+	put_key(board, key);
+	if (board->wishes[wish].found)
+		cc_json_numeric(&board->json, sum ? sum : int64_to_numeric(0));
+	else
+		cc_json_null(&board->json);
 }
 
 static void
 put_by_status(Dashboard *board)
 {
-	const char *separator = "";
-	ListCell   *cell;
+	Totals	   *totals = &board->numbers.totals;
 
-	put_key(&board->json, "appointments_by_status");
+	put_key(board, "appointments_by_status");
 	if (!board->wishes[WISH_APPOINTMENTS].found)
 	{
-		appendStringInfoString(&board->json, "null");
+		cc_json_null(&board->json);
 		return;
 	}
-	appendStringInfoChar(&board->json, '{');
-	foreach(cell, board->statuses)
+	(void) pushJsonbValue(&board->json, WJB_BEGIN_OBJECT, NULL);
+	for (int i = 0; i < totals->nstatuses; i++)
 	{
-		Status	   *status = lfirst(cell);
+		Status	   *status = &totals->statuses[i];
 
 		if (status->n == 0 || status->label == NULL)
 			continue;
-		appendStringInfoString(&board->json, separator);
-		escape_json(&board->json, status->label);
-		appendStringInfo(&board->json, ": " INT64_FORMAT, status->n);
-		separator = ", ";
+		cc_json_key(&board->json, status->label, status->len);
+		cc_json_int(&board->json, status->n);
 	}
-	appendStringInfoChar(&board->json, '}');
+	(void) pushJsonbValue(&board->json, WJB_END_OBJECT, NULL);
 }
 
+/*
+ * Put the newest appointments under the key; how many: 0 for none of them, only for
+ * "tenant", which is set to that of the newest.
+ */
 static void
-put_recent(Dashboard *board, const char *rows)
+put_recent(Dashboard *board, int count, char **tenant)
 {
-	put_key(&board->json, "recent_appointments");
-	appendStringInfoString(&board->json, rows ? rows : "null");
+	List	   *sources = board->wishes[WISH_APPOINTMENTS].sources;
+	JsonbParseState **json = count > 0 ? &board->json : NULL;
+
+	if (json)
+		put_key(board, "recent_appointments");
+	if (sources == NIL ||
+		!cc_recent_rows(linitial(sources), board->query.dimension, board->whole_key,
+						Max(count, 1), json, tenant))
+	{
+		if (json)
+			cc_json_null(json);
+	}
 }
 
 static Datum
 finish(Dashboard *board)
 {
-	appendStringInfoChar(&board->json, '}');
-	return DirectFunctionCall1(jsonb_in, CStringGetDatum(board->json.data));
-}
+	JsonbValue *value = pushJsonbValue(&board->json, WJB_END_OBJECT, NULL);
 
-/* The newest appointments under the key; "tenant": whose the newest is. */
-static char *
-read_recent(Dashboard *board, FunctionCallInfo fcinfo, int count, char **tenant)
-{
-	List	   *sources = board->wishes[WISH_APPOINTMENTS].sources;
-
-	if (sources == NIL)
-		return NULL;
-	return cc_recent_rows(linitial(sources), board->query.dimension,
-						  text_to_cstring(PG_GETARG_TEXT_PP(0)), count, board->snapshot, tenant);
+	return JsonbPGetDatum(JsonbValueToJsonb(value));
 }
 
 /*
@@ -410,7 +220,7 @@ Datum
 clinicache_clinic_dashboard(PG_FUNCTION_ARGS)
 {
 	Dashboard	board;
-	char	   *recent;
+	Totals	   *totals = &board.numbers.totals;
 
 	begin(&board, fcinfo, "clinic", WISHES);
 	wish_for(&board, WISH_PATIENTS, "patients", true, true);
@@ -419,25 +229,24 @@ clinicache_clinic_dashboard(PG_FUNCTION_ARGS)
 	wish_for(&board, WISH_PAYMENTS, "payments", false, true);
 	wish_for(&board, WISH_BILLS, "bills", true, false);
 	cc_counters_begin(&board.query, board.snapshot);
-	set_days(&board, board.query.key);
+	set_days(&board, board.whole_key);
 	read_counters(&board);
-	recent = read_recent(&board, fcinfo, RECENT_OF_CLINIC, NULL);
 
-	put_text(&board.json, "clinic", board.query.key);
-	put_day(&board.json, "day", board.today);
-	put_count(&board, WISH_PATIENTS, "patients", board.numbers.patients);
-	put_count(&board, WISH_DOCTORS, "doctors", board.numbers.doctors);
-	put_count(&board, WISH_STAFF, "staff", board.numbers.staff);
-	put_count(&board, WISH_PATIENTS, "new_patients_this_month", board.numbers.new_patients);
+	put_text(&board, "clinic", board.whole_key);
+	put_day(&board, "day", board.numbers.today);
+	put_count(&board, WISH_PATIENTS, "patients", totals->patients);
+	put_count(&board, WISH_DOCTORS, "doctors", totals->doctors);
+	put_count(&board, WISH_STAFF, "staff", totals->staff);
+	put_count(&board, WISH_PATIENTS, "new_patients_this_month", totals->new_patients);
 	put_by_status(&board);
-	put_count(&board, WISH_APPOINTMENTS, "today", board.numbers.today);
-	put_count(&board, WISH_APPOINTMENTS, "waiting", board.numbers.waiting);
-	put_count(&board, WISH_APPOINTMENTS, "upcoming", board.numbers.upcoming);
-	put_count(&board, WISH_APPOINTMENTS, "this_month", board.numbers.this_month);
-	put_count(&board, WISH_APPOINTMENTS, "completed", board.numbers.completed);
-	put_sum(&board, WISH_PAYMENTS, "revenue_this_month", board.numbers.revenue);
-	put_sum(&board, WISH_BILLS, "outstanding", board.numbers.outstanding);
-	put_recent(&board, recent);
+	put_count(&board, WISH_APPOINTMENTS, "today", totals->today);
+	put_count(&board, WISH_APPOINTMENTS, "waiting", totals->waiting);
+	put_count(&board, WISH_APPOINTMENTS, "upcoming", totals->upcoming);
+	put_count(&board, WISH_APPOINTMENTS, "this_month", totals->this_month);
+	put_count(&board, WISH_APPOINTMENTS, "completed", totals->completed);
+	put_sum(&board, WISH_PAYMENTS, "revenue_this_month", totals->revenue);
+	put_sum(&board, WISH_BILLS, "outstanding", totals->outstanding);
+	put_recent(&board, RECENT_OF_CLINIC, NULL);
 	return finish(&board);
 }
 
@@ -445,19 +254,15 @@ clinicache_clinic_dashboard(PG_FUNCTION_ARGS)
 static void
 put_next(Dashboard *board)
 {
-	Cell	  **cells = cc_cells_sorted(board->numbers.days);
+	Totals	   *totals = &board->numbers.totals;
 
-	for (uint32 i = 0; i < cc_cells_count(board->numbers.days); i++)
-	{
-		DateADT		day = cc_read_int32(cells[i]->name);
-
-		if (cells[i]->n > 0 && !DATE_NOT_FINITE(day))
+	for (int i = 0; i < totals->ndays; i++)
+		if (totals->days[i].n > 0 && !DATE_NOT_FINITE(totals->days[i].day))
 		{
-			put_day(&board->json, "next_appointment_date", day);
+			put_day(board, "next_appointment_date", totals->days[i].day);
 			return;
 		}
-	}
-	put_text(&board->json, "next_appointment_date", NULL);
+	put_null(board, "next_appointment_date");
 }
 
 /*
@@ -467,24 +272,23 @@ Datum
 clinicache_client_dashboard(PG_FUNCTION_ARGS)
 {
 	Dashboard	board;
+	Totals	   *totals = &board.numbers.totals;
 	char	   *tenant = NULL;
-	char	   *recent;
 
 	begin(&board, fcinfo, "client", 1);
-	board.wants_next = true;
+	board.numbers.wants_days = true;
 	cc_counters_begin(&board.query, board.snapshot);
 	/* the patient's clinic says what day it is */
-	recent = read_recent(&board, fcinfo, RECENT_OF_CLIENT, &tenant);
+	put_recent(&board, RECENT_OF_CLIENT, &tenant);
 	set_days(&board, tenant);
 	read_counters(&board);
 
-	put_text(&board.json, "client", board.query.key);
-	put_day(&board.json, "day", board.today);
-	put_count(&board, WISH_APPOINTMENTS, "upcoming_count", board.numbers.upcoming);
-	put_count(&board, WISH_APPOINTMENTS, "total_month_count", board.numbers.this_month);
-	put_count(&board, WISH_APPOINTMENTS, "completed_count", board.numbers.completed);
+	put_text(&board, "client", board.whole_key);
+	put_day(&board, "day", board.numbers.today);
+	put_count(&board, WISH_APPOINTMENTS, "upcoming_count", totals->upcoming);
+	put_count(&board, WISH_APPOINTMENTS, "total_month_count", totals->this_month);
+	put_count(&board, WISH_APPOINTMENTS, "completed_count", totals->completed);
 	put_next(&board);
-	put_recent(&board, recent);
 	return finish(&board);
 }
 
@@ -495,20 +299,21 @@ Datum
 clinicache_doctor_dashboard(PG_FUNCTION_ARGS)
 {
 	Dashboard	board;
+	Totals	   *totals = &board.numbers.totals;
 	char	   *tenant = NULL;
 
 	begin(&board, fcinfo, "doctor", 1);
 	cc_counters_begin(&board.query, board.snapshot);
 	if (cc_tenants_have_zones())
-		(void) read_recent(&board, fcinfo, 1, &tenant);
+		put_recent(&board, 0, &tenant);
 	set_days(&board, tenant);
 	read_counters(&board);
 
-	put_text(&board.json, "doctor", board.query.key);
-	put_day(&board.json, "day", board.today);
-	put_count(&board, WISH_APPOINTMENTS, "today", board.numbers.today);
-	put_count(&board, WISH_APPOINTMENTS, "waiting", board.numbers.waiting);
-	put_count(&board, WISH_APPOINTMENTS, "upcoming", board.numbers.upcoming);
-	put_count(&board, WISH_APPOINTMENTS, "completed", board.numbers.completed);
+	put_text(&board, "doctor", board.whole_key);
+	put_day(&board, "day", board.numbers.today);
+	put_count(&board, WISH_APPOINTMENTS, "today", totals->today);
+	put_count(&board, WISH_APPOINTMENTS, "waiting", totals->waiting);
+	put_count(&board, WISH_APPOINTMENTS, "upcoming", totals->upcoming);
+	put_count(&board, WISH_APPOINTMENTS, "completed", totals->completed);
 	return finish(&board);
 }

@@ -478,7 +478,7 @@ has_null(Tracker *tracker, TagGroup *group, const RowImage *row)
 }
 
 static bool
-fires(Tracker *tracker, const TagGroup *group)
+fires(const Tracker *tracker, const TagGroup *group)
 {
 	int			attno = -1;
 
@@ -486,6 +486,16 @@ fires(Tracker *tracker, const TagGroup *group)
 		return true;
 	while ((attno = bms_next_member(group->watch, attno)) >= 0)
 		if (tracker->changed[attno])
+			return true;
+	return false;
+}
+
+/* Did the last update, of a tracker all of whose tags watch columns, concern any of them? */
+bool
+cc_emit_fired(const Tracker *tracker)
+{
+	for (int g = 0; g < tracker->ngroups; g++)
+		if (fires(tracker, &tracker->groups[g]))
 			return true;
 	return false;
 }
@@ -551,23 +561,21 @@ same_value(Datum old_value, Datum new_value, Form_pg_attribute att)
 	return datum_image_eq(old_value, new_value, att->attbyval, att->attlen);
 }
 
-/* Note whether what is looked up differs: that counts, tags are made of it. */
-static bool
+/* Note whether what is looked up differs. */
+static void
 find_lookup_change(Tracker *tracker, const SourceColumn *source, Datum *old_values,
 				   bool *old_nulls, Datum *new_values, bool *new_nulls)
 {
 	int			i = source->attno - 1;
-	bool		differs = old_nulls[i] != new_nulls[i] ||
+
+	tracker->changed[i + 1] = old_nulls[i] != new_nulls[i] ||
 		(!old_nulls[i] && !datum_image_eq(old_values[i], new_values[i],
 										  source->typbyval, source->typlen));
-
-	tracker->changed[i + 1] = differs;
-	return differs;
 }
 
 /* Note in tracker->changed which columns differ; false if none that counts does. */
 static bool
-find_changes(Tracker *tracker, TupleDesc desc, Datum *old_values, bool *old_nulls,
+find_columns(Tracker *tracker, TupleDesc desc, Datum *old_values, bool *old_nulls,
 			 Datum *new_values, bool *new_nulls)
 {
 	bool		any = false;
@@ -594,11 +602,39 @@ find_changes(Tracker *tracker, TupleDesc desc, Datum *old_values, bool *old_null
 		if (any && !tracker->selective)
 			return true;
 	}
-	for (int i = 0; i < tracker->nsources; i++)
-		if (tracker->sources[i].lookup >= 0)
-			any |= find_lookup_change(tracker, &tracker->sources[i], old_values, old_nulls,
-									  new_values, new_nulls);
 	return any;
+}
+
+/* The same, with what is looked up behind the columns. */
+static bool
+find_changes(Tracker *tracker, TupleDesc desc, Datum *old_values, bool *old_nulls,
+			 Datum *new_values, bool *new_nulls)
+{
+	bool		any = find_columns(tracker, desc, old_values, old_nulls, new_values, new_nulls);
+
+	for (int i = 0; i < tracker->nsources; i++)
+	{
+		if (tracker->sources[i].lookup < 0)
+			continue;
+		/* if the row is the same, nothing was looked up: other rows tell of themselves */
+		if (any)
+			find_lookup_change(tracker, &tracker->sources[i], old_values, old_nulls,
+							   new_values, new_nulls);
+		else
+			tracker->changed[tracker->sources[i].attno] = false;
+	}
+	return any;
+}
+
+/*
+ * Does an update change any column that counts?  If not, nothing has to be looked
+ * up.  The arrays hold all columns of "desc".
+ */
+bool
+cc_emit_differs(Tracker *tracker, TupleDesc desc, Datum *old_values, bool *old_nulls,
+				Datum *new_values, bool *new_nulls)
+{
+	return find_columns(tracker, desc, old_values, old_nulls, new_values, new_nulls);
 }
 
 /* For statistics: rows that were looked at, and what came of them. */

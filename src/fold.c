@@ -47,9 +47,12 @@
 #define Anum_fold_snapshot 4
 #define Natts_fold 4
 
-/* so many batches, or so large ones, are merged: readers look into each */
-#define MERGE_BATCHES 40
-#define MERGE_BYTES (2 * 1024 * 1024)
+/*
+ * So many batches, or so large ones, are merged: who reads a key for the first time looks
+ * into each, while a merge writes what has changed of a clinic's or doctor's months anew.
+ */
+#define MERGE_BATCHES 100
+#define MERGE_BYTES (6 * 1024 * 1024)
 
 /*
  * Records without deltas are worth a fold too when readers have to pass so many; and
@@ -257,6 +260,8 @@ fold(bool forced, Snapshot snapshot)
 	folding.number = before.fold + 1;
 	records = cc_log_scan_deltas(before.since, snapshot, NULL, 0, false, fold_deltas,
 								 &folding);
+	/* nobody writes: now it costs nobody anything */
+	forced |= records == 0 && before.base < before.fold;
 	if (before.fold > 0 && folding.deltas == 0 &&
 		(forced ? records == 0 && before.base == before.fold : records < IDLE_RECORDS))
 		return 0;

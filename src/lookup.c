@@ -36,6 +36,7 @@
 #include "tracker.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
@@ -94,68 +95,94 @@ copy_value(const LookupStep *step, Datum value)
 	return datumCopy(value, step->typbyval, step->typlen);
 }
 
+/* Put the row of a key into the slot; false: there is none. */
+static bool
+fetch_row(Relation rel, Relation index, Oid subtype, RegProcedure procedure, Datum key,
+		  Snapshot snapshot, TupleTableSlot *slot)
+{
+	IndexScanDesc scan = cc_index_beginscan(rel, index, snapshot, 1);
+	ScanKeyData scankey;
+	bool		hit;
+
+	ScanKeyEntryInitialize(&scankey, 0, 1, BTEqualStrategyNumber, subtype,
+						   index->rd_indcollation[0], procedure, key);
+	index_rescan(scan, &scankey, 1, NULL, 0);
+	hit = index_getnext_slot(scan, ForwardScanDirection, slot);
+	index_endscan(scan);
+	return hit;
+}
+
+/* Was the row in the slot written by this transaction?  Kinds of tables that do not tell: yes. */
+static bool
+is_own(TupleTableSlot *slot)
+{
+	bool		isnull;
+
+	return !TTS_IS_BUFFERTUPLE(slot) ||
+		TransactionIdIsCurrentTransactionId(
+			DatumGetTransactionId(slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull)));
+}
+
 /* May the index lack rows that the snapshot shows?  See "indcheckxmin" in pg_index. */
 static bool
-is_usable(Relation index)
+is_complete(Relation index)
 {
 	return !index->rd_index->indcheckxmin ||
 		TransactionIdPrecedes(HeapTupleHeaderGetXmin(index->rd_indextuple->t_data),
 							  TransactionXmin);
 }
 
-/* Find the row of a key by its index; false: there is none. */
-static bool
-search_index(const LookupStep *step, const LookupTarget *target, Relation rel, Relation index,
-			 Datum key, Snapshot snapshot, Found *found)
+/*
+ * The index to look in; NULL: there is none.  The one that served last, if it is still
+ * there: REINDEX CONCURRENTLY replaces it.
+ */
+static Relation
+open_index(const LookupStep *step, LookupTarget *target, Relation rel)
 {
-	TupleTableSlot *slot = table_slot_create(rel, NULL);
-	IndexScanDesc scan = cc_index_beginscan(rel, index, snapshot, 1);
-	ScanKeyData scankey;
-	bool		hit;
+	List	   *indexes = RelationGetIndexList(rel);
+	bool		known = list_member_oid(indexes, target->index);
+	Relation	index;
 
-	ScanKeyEntryInitialize(&scankey, 0, 1, BTEqualStrategyNumber, step->subtype,
-						   index->rd_indcollation[0], step->procedure, key);
-	index_rescan(scan, &scankey, 1, NULL, 0);
-	hit = index_getnext_slot(scan, ForwardScanDirection, slot);
-	if (hit)
+	list_free(indexes);
+	if (known)
 	{
-		bool		isnull;
-		Datum		value = slot_getattr(slot, target->value, &found->isnull);
-
-		if (!found->isnull)
-			found->value = copy_value(step, value);
-		/* other kinds of tables do not tell: then look twice */
-		found->fresh |= !TTS_IS_BUFFERTUPLE(slot) ||
-			TransactionIdIsCurrentTransactionId(
-				DatumGetTransactionId(slot_getsysattr(slot, MinTransactionIdAttributeNumber,
-													  &isnull)));
+		index = index_open(target->index, AccessShareLock);
+		if (cc_lookup_index_serves(index, target->key, InvalidOid))
+			return index;
+		index_close(index, NoLock);
 	}
-	index_endscan(scan);
-	ExecDropSingleTupleTableSlot(slot);
-	return hit;
+	target->index = cc_lookup_index(rel, target->key, step->equality);
+	return OidIsValid(target->index) ? index_open(target->index, AccessShareLock) : NULL;
 }
 
-/* The same in one table, whose index is looked up anew: REINDEX CONCURRENTLY replaces it. */
+/* Find the row of a key in one table; false: there is none. */
 static bool
-search_table(const LookupStep *step, const LookupTarget *target, Datum key, Snapshot snapshot,
+search_table(const LookupStep *step, LookupTarget *target, Datum key, Snapshot snapshot,
 			 Found *found)
 {
 	Relation	rel = try_table_open(target->relid, AccessShareLock);
-	Oid			indexid;
+	Relation	index = rel ? open_index(step, target, rel) : NULL;
 	bool		hit = false;
 
-	if (rel == NULL)
-		return false;
-	indexid = cc_lookup_index(rel, target->key, step->equality);
-	if (OidIsValid(indexid))
+	if (index != NULL && is_complete(index))
 	{
-		Relation	index = index_open(indexid, AccessShareLock);
+		TupleTableSlot *slot = table_slot_create(rel, NULL);
 
-		if (is_usable(index))
-			hit = search_index(step, target, rel, index, key, snapshot, found);
-		index_close(index, NoLock);
+		hit = fetch_row(rel, index, step->subtype, step->procedure, key, snapshot, slot);
+		if (hit)
+		{
+			Datum		value = slot_getattr(slot, target->value, &found->isnull);
+
+			if (!found->isnull)
+				found->value = copy_value(step, value);
+			found->fresh |= is_own(slot);
+		}
+		ExecDropSingleTupleTableSlot(slot);
 	}
-	table_close(rel, NoLock);
+	if (index != NULL)
+		index_close(index, NoLock);
+	if (rel != NULL)
+		table_close(rel, NoLock);
 	return hit;
 }
 
@@ -202,6 +229,7 @@ walk_now(const Lookup *lookup, Datum from)
 	{
 		Snapshot	latest = RegisterSnapshot(GetLatestSnapshot());
 
+		latest->curcid = GetCurrentCommandId(false) + 1;	/* registered, it is a copy */
 		found = walk(lookup, from, latest);
 		UnregisterSnapshot(latest);
 	}
@@ -374,7 +402,7 @@ cc_lookup_depends(const Lookup *lookup, Oid relid)
 	{
 		const LookupStep *step = &lookup->steps[i];
 
-		if (step->relid == relid)
+		if (step->relid == relid || list_member_oid(step->tree, relid))
 			return true;
 		for (int j = 0; j < step->ntargets; j++)
 			if (step->targets[j].relid == relid)
@@ -502,4 +530,27 @@ cc_lookup_old(const Tracker *tracker, RowValues *row, RowValues *earlier)
 	for (int i = 0; i < tracker->nlookups; i++)
 		put(tracker, earlier, i, befores[i]);
 	return true;
+}
+
+/*
+ * Of a table's own row: was there one with this key before the transaction changed
+ * anything?  Then it is put into the slot.  The caller has the table open.
+ */
+bool
+cc_lookup_row_before(Relation rel, AttrNumber key, Datum value, TupleTableSlot *slot)
+{
+	Oid			indexid = cc_lookup_index(rel, key, InvalidOid);
+	SnapshotData before = snapshot_as_of(FirstCommandId);
+	Relation	index;
+	Oid			equality;
+	bool		hit;
+
+	if (!OidIsValid(indexid))
+		return false;
+	index = index_open(indexid, AccessShareLock);
+	equality = get_opfamily_member(index->rd_opfamily[0], index->rd_opcintype[0],
+								   index->rd_opcintype[0], BTEqualStrategyNumber);
+	hit = fetch_row(rel, index, InvalidOid, get_opcode(equality), value, &before, slot);
+	index_close(index, NoLock);
+	return hit;
 }

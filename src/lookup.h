@@ -10,6 +10,7 @@
 
 #include "postgres.h"
 #include "access/attnum.h"
+#include "executor/tuptable.h"
 #include "nodes/pg_list.h"
 #include "utils/rel.h"
 
@@ -54,5 +55,10 @@ extern RowValues cc_lookup_extend(const Tracker *tracker, const Datum *values, c
 								  int natts);
 extern void cc_lookup_new(const Tracker *tracker, RowValues *row);
 extern bool cc_lookup_old(const Tracker *tracker, RowValues *row, RowValues *earlier);
+
+extern bool cc_lookup_row_before(Relation rel, AttrNumber key, Datum value, TupleTableSlot *slot);
+
+/* parent_move.c */
+extern void cc_move_note(void);
 
 #endif							/* CLINICACHE_LOOKUP_H */

@@ -16,6 +16,7 @@
 typedef struct LookupTarget
 {
 	Oid			relid;
+	Oid			index;			/* on the key; another one if this is gone */
 	AttrNumber	key;
 	AttrNumber	value;
 } LookupTarget;
@@ -29,6 +30,7 @@ typedef struct LookupStep
 	bool		is_partitioned;
 	int			ntargets;
 	LookupTarget *targets;
+	List	   *tree;			/* OIDs of all tables of a partitioned one */
 	Oid			equality;		/* operator: key = value of the step before */
 	Oid			subtype;		/* of its right side */
 	RegProcedure procedure;		/* that implements it */
@@ -54,5 +56,6 @@ struct Lookup
 
 /* lookup_path.c */
 extern Oid	cc_lookup_index(Relation rel, AttrNumber key, Oid equality);
+extern bool cc_lookup_index_serves(Relation index, AttrNumber key, Oid equality);
 
 #endif							/* CLINICACHE_LOOKUP_INTERNAL_H */

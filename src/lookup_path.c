@@ -14,6 +14,7 @@
 #include "clinicache.h"
 
 #include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/stratnum.h"
 #include "access/table.h"
 #include "catalog.h"
@@ -183,8 +184,22 @@ column_of(Oid relid, const char *name)
 }
 
 /*
- * The unique index on just this column by which rows are found with an operator,
- * or InvalidOid.  The caller holds a lock on the table.
+ * Is it a unique index on just this column, all rows in it, by which rows are found
+ * with an operator (InvalidOid: with any)?
+ */
+bool
+cc_lookup_index_serves(Relation index, AttrNumber key, Oid equality)
+{
+	Form_pg_index form = index->rd_index;
+
+	return form->indisvalid && form->indislive && form->indisunique && form->indnkeyatts == 1 &&
+		form->indkey.values[0] == key && index->rd_rel->relam == BTREE_AM_OID &&
+		heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL) &&
+		(!OidIsValid(equality) || op_in_opfamily(equality, index->rd_opfamily[0]));
+}
+
+/*
+ * Such an index of a table, or InvalidOid.  The caller holds a lock on the table.
  */
 Oid
 cc_lookup_index(Relation rel, AttrNumber key, Oid equality)
@@ -196,12 +211,8 @@ cc_lookup_index(Relation rel, AttrNumber key, Oid equality)
 	foreach(cell, indexes)
 	{
 		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
-		Form_pg_index form = index->rd_index;
 
-		if (form->indisvalid && form->indisunique && form->indnkeyatts == 1 &&
-			form->indkey.values[0] == key && index->rd_rel->relam == BTREE_AM_OID &&
-			RelationGetIndexPredicate(index) == NIL &&
-			(!OidIsValid(equality) || op_in_opfamily(equality, index->rd_opfamily[0])))
+		if (cc_lookup_index_serves(index, key, equality))
 			result = RelationGetRelid(index);
 		index_close(index, AccessShareLock);
 		if (OidIsValid(result))
@@ -286,6 +297,7 @@ static void
 set_target(LookupTarget *target, Oid relid, const PathStep *names)
 {
 	target->relid = relid;
+	target->index = InvalidOid;
 	target->key = column_of(relid, names->key);
 	target->value = column_of(relid, names->value);
 }
@@ -299,7 +311,7 @@ find_targets(LookupStep *step, Relation rel, const PathStep *names)
 
 	step->is_partitioned = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
 	if (step->is_partitioned)
-		tables = find_all_inheritors(RelationGetRelid(rel), AccessShareLock, NULL);
+		tables = step->tree = find_all_inheritors(RelationGetRelid(rel), AccessShareLock, NULL);
 	step->targets = palloc(sizeof(LookupTarget) * list_length(tables));
 	foreach(cell, tables)
 		if (get_rel_relkind(lfirst_oid(cell)) == RELKIND_RELATION)
@@ -356,6 +368,11 @@ cc_lookup_compile(Relation rel, const char *text, MemoryContext context)
 	Oid			typid;
 	ListCell   *cell;
 
+	if (rel->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("temporary table \"%s\" can not have look-ups", RelationGetRelationName(rel)),
+				 errdetail("Tables on the way would keep its triggers.")));
 	lookup->context = context;
 	lookup->owner = rel->rd_rel->relowner;
 	lookup->from = path->from;

@@ -15,13 +15,14 @@
 
 #include "recent.h"
 
-#include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "json_build.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
+#include "tcop/dest.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/datetime.h"
@@ -30,6 +31,16 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+
+/* how a column's values become JSON */
+typedef struct JsonColumn
+{
+	int			attno;
+	NameData	name;
+	Oid			declared;		/* its type; "type" is what that is a domain over */
+	Oid			type;
+	FmgrInfo	output;
+} JsonColumn;
 
 typedef struct RecentPlan
 {
@@ -40,7 +51,22 @@ typedef struct RecentPlan
 	bool		stale;			/* set by the callback, and when it has failed */
 	int			uses;			/* a policy's function may call a dashboard in its turn */
 	SPIPlanPtr	plan;
+	MemoryContext columns_context;
+	int			ncolumns;		/* of the result when it was executed last; -1: not known */
+	JsonColumn *columns;
 } RecentPlan;
+
+/* where the query's rows go */
+typedef struct RecentReceiver
+{
+	DestReceiver receiver;
+	RecentPlan *plan;
+	MemoryContext context;		/* of the caller: for what is handed back */
+	JsonbParseState **json;		/* NULL: only the tenant is wanted */
+	char	  **tenant;			/* NULL: it is not */
+	JsonColumn *columns;
+	uint64		rows;
+} RecentReceiver;
 
 static RecentPlan *plans = NULL;	/* in TopMemoryContext */
 
@@ -100,6 +126,7 @@ find_plan(const CounterSource *source, const char *dimension, int count)
 	strlcpy(plan->dimension, dimension, NAMEDATALEN);
 	plan->count = count;
 	plan->stale = true;
+	plan->ncolumns = -1;
 	plan->next = plans;
 	plans = plan;
 	return plan;
@@ -118,6 +145,9 @@ prepare(RecentPlan *plan, const CounterSource *source)
 
 	plan->stale = false;		/* before: what comes meanwhile counts */
 	query = make_query(source, plan->dimension, plan->count);
+	/* for ten rows it costs more than it saves; the setting ends with the caller's */
+	(void) set_config_option("enable_memoize", "off", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
 	made = SPI_prepare_cursor(query, 1, &type, CURSOR_OPT_GENERIC_PLAN);
 	if (made == NULL)
 		elog(ERROR, "could not prepare the query of a dashboard");
@@ -134,152 +164,209 @@ prepare(RecentPlan *plan, const CounterSource *source)
 	return made;
 }
 
-/* how a column's values become JSON */
-typedef struct JsonColumn
+/* As jsonb orders keys: what comes in order need not be sorted for each row. */
+static int
+compare_columns(const void *a, const void *b)
 {
-	char	   *label;			/* quoted, with what is before and after it */
-	Oid			type;
-	bool		bare;			/* a number or boolean */
-	FmgrInfo	output;
-} JsonColumn;
+	const JsonColumn *x = a;
+	const JsonColumn *y = b;
+	int			difference = (int) strlen(NameStr(x->name)) - (int) strlen(NameStr(y->name));
 
-static JsonColumn *
-describe_columns(TupleDesc desc)
+	if (difference == 0)
+		difference = strcmp(NameStr(x->name), NameStr(y->name));
+	return difference != 0 ? difference : x->attno - y->attno;
+}
+
+/* All but the first, which is the tenant. */
+static void
+describe_columns(TupleDesc desc, JsonColumn *columns)
 {
-	JsonColumn *columns = palloc0(sizeof(JsonColumn) * desc->natts);
-
-	for (int i = 1; i < desc->natts; i++)
+	for (int i = 0; i < desc->natts - 1; i++)
 	{
-		Form_pg_attribute att = TupleDescAttr(desc, i);
-		StringInfoData label;
+		Form_pg_attribute att = TupleDescAttr(desc, i + 1);
 		Oid			output;
 		bool		is_varlena;
 
-		initStringInfo(&label);
-		appendStringInfoString(&label, i > 1 ? ", " : "{");
-		escape_json(&label, NameStr(att->attname));
-		appendStringInfoString(&label, ": ");
-		columns[i].label = label.data;
+		columns[i].attno = att->attnum;
+		columns[i].name = att->attname;
+		columns[i].declared = att->atttypid;
 		columns[i].type = getBaseType(att->atttypid);
-		columns[i].bare = columns[i].type == INT4OID || columns[i].type == INT8OID ||
-			columns[i].type == INT2OID;
 		getTypeOutputInfo(att->atttypid, &output, &is_varlena);
 		fmgr_info(output, &columns[i].output);
 	}
+	qsort(columns, desc->natts - 1, sizeof(JsonColumn), compare_columns);
+}
+
+static bool
+columns_are(const RecentPlan *plan, TupleDesc desc)
+{
+	if (plan->ncolumns != desc->natts - 1)
+		return false;
+	for (int i = 0; i < plan->ncolumns; i++)
+	{
+		JsonColumn *column = &plan->columns[i];
+		Form_pg_attribute att = TupleDescAttr(desc, column->attno - 1);
+
+		if (column->declared != att->atttypid ||
+			strcmp(NameStr(column->name), NameStr(att->attname)) != 0)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * The columns of the result, which may change as the table does.  Kept with the plan,
+ * unless another execution of it is under way.
+ */
+static JsonColumn *
+find_columns(RecentPlan *plan, TupleDesc desc)
+{
+	JsonColumn *columns;
+	MemoryContext old;
+
+	if (columns_are(plan, desc))
+		return plan->columns;
+	if (plan->uses > 1)
+	{
+		columns = palloc0(sizeof(JsonColumn) * desc->natts);
+		describe_columns(desc, columns);
+		return columns;
+	}
+	plan->ncolumns = -1;		/* should it fail below */
+	if (plan->columns_context)
+		MemoryContextReset(plan->columns_context);
+	else
+		plan->columns_context = AllocSetContextCreate(TopMemoryContext, "clinicache dashboard rows",
+													  ALLOCSET_SMALL_SIZES);
+	old = MemoryContextSwitchTo(plan->columns_context);
+	columns = palloc0(sizeof(JsonColumn) * desc->natts);
+	describe_columns(desc, columns);
+	MemoryContextSwitchTo(old);
+	plan->columns = columns;
+	plan->ncolumns = desc->natts - 1;
 	return columns;
 }
 
-/* Times are written as JSON has them, the same in every session. */
 static void
-append_value(StringInfo json, JsonColumn *column, Datum value)
+receive_startup(DestReceiver *self, int operation, TupleDesc desc)
 {
-	char		text[MAXDATELEN + 1];
+	RecentReceiver *receiver = (RecentReceiver *) self;
+
+	receiver->columns = find_columns(receiver->plan, desc);
+}
+
+/* Numbers are numbers; times are written as JSON has them, the same in every session. */
+static void
+put_value(JsonbParseState **json, JsonColumn *column, Datum value)
+{
+	char	   *text;
 	int			utc = 0;
 
 	switch (column->type)
 	{
+		case INT2OID:
+			cc_json_int(json, DatumGetInt16(value));
+			return;
+		case INT4OID:
+			cc_json_int(json, DatumGetInt32(value));
+			return;
+		case INT8OID:
+			cc_json_int(json, DatumGetInt64(value));
+			return;
 		case DATEOID:
 		case TIMESTAMPOID:
 		case TIMESTAMPTZOID:
+			text = palloc(MAXDATELEN + 1);
 			JsonEncodeDateTime(text, value, column->type, &utc);
-			escape_json(json, text);
 			break;
 		default:
-			if (column->bare)
-				appendStringInfoString(json, OutputFunctionCall(&column->output, value));
-			else
-				escape_json(json, OutputFunctionCall(&column->output, value));
+			text = OutputFunctionCall(&column->output, value);
 	}
+	cc_json_text(json, text, strlen(text));
 }
 
-/* SPI's rows as one JSON array, and the first one's tenant, in "context". */
-static char *
-join_rows(MemoryContext context, char **tenant)
+/* Put a row as a JSON object; its first column is the tenant. */
+static bool
+receive_row(TupleTableSlot *slot, DestReceiver *self)
 {
-	TupleDesc	desc = SPI_tuptable->tupdesc;
-	JsonColumn *columns = describe_columns(desc);
-	Datum	   *values = palloc(sizeof(Datum) * desc->natts);
-	bool	   *nulls = palloc(sizeof(bool) * desc->natts);
-	StringInfoData json;
+	RecentReceiver *receiver = (RecentReceiver *) self;
+	JsonbParseState **json = receiver->json;
+	MemoryContext old = MemoryContextSwitchTo(receiver->context);
 
-	initStringInfo(&json);
-	appendStringInfoChar(&json, '[');
-	for (uint64 row = 0; row < SPI_processed; row++)
+	slot_getallattrs(slot);
+	if (receiver->rows++ == 0 && receiver->tenant && !slot->tts_isnull[0])
+		*receiver->tenant = TextDatumGetCString(slot->tts_values[0]);
+	if (json)
 	{
-		heap_deform_tuple(SPI_tuptable->vals[row], desc, values, nulls);
-		if (row == 0 && tenant && !nulls[0])
-			*tenant = MemoryContextStrdup(context, TextDatumGetCString(values[0]));
-		if (row > 0)
-			appendStringInfoString(&json, ", ");
-		for (int i = 1; i < desc->natts; i++)
+		(void) pushJsonbValue(json, WJB_BEGIN_OBJECT, NULL);
+		for (int i = 0; i < slot->tts_tupleDescriptor->natts - 1; i++)
 		{
-			appendStringInfoString(&json, columns[i].label);
-			if (nulls[i])
-				appendStringInfoString(&json, "null");
+			JsonColumn *column = &receiver->columns[i];
+
+			cc_json_key(json, NameStr(column->name), strlen(NameStr(column->name)));
+			if (slot->tts_isnull[column->attno - 1])
+				cc_json_null(json);
 			else
-				append_value(&json, &columns[i], values[i]);
+				put_value(json, column, slot->tts_values[column->attno - 1]);
 		}
-		appendStringInfoChar(&json, '}');
+		(void) pushJsonbValue(json, WJB_END_OBJECT, NULL);
 	}
-	appendStringInfoChar(&json, ']');
-	return MemoryContextStrdup(context, json.data);
+	MemoryContextSwitchTo(old);
+	return true;
+}
+
+static void
+receive_nothing(DestReceiver *self)
+{
 }
 
 /* Execute the plan, made if need be. */
-static char *
+static void
 run(RecentPlan *plan, const CounterSource *source, const char *key, int count,
-	Snapshot snapshot, MemoryContext context, char **tenant)
+	RecentReceiver *receiver)
 {
-	Datum		value = CStringGetTextDatum(key);
+	ParamListInfo params = makeParamList(1);
+	SPIExecuteOptions options = {
+		.params = params,
+		.read_only = true,		/* in the caller's snapshot */
+		.must_return_tuples = true,
+		.tcount = count,
+		.dest = &receiver->receiver
+	};
 	SPIPlanPtr	to_run;
-	char	   *rows;
 
+	params->params[0].value = CStringGetTextDatum(key);
+	params->params[0].isnull = false;
+	params->params[0].pflags = PARAM_FLAG_CONST;
+	params->params[0].ptype = TEXTOID;
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "could not connect to SPI");
-	to_run = plan->stale || plan->plan == NULL ? prepare(plan, source) : plan->plan;
-	if (SPI_execute_snapshot(to_run, &value, NULL, snapshot, InvalidSnapshot, true, false,
-							 count) != SPI_OK_SELECT)
+	to_run = plan->stale || plan->plan == NULL || !SPI_plan_is_valid(plan->plan) ?
+		prepare(plan, source) : plan->plan;
+	if (SPI_execute_plan_extended(to_run, &options) != SPI_OK_SELECT)
 		elog(ERROR, "the query of a dashboard is none");
-	rows = join_rows(context, tenant);
 	SPI_finish();
-	return rows;
 }
 
-/*
- * The rows as a JSON array, in the caller's context; "tenant", if not NULL, is set
- * to that of the newest row.  NULL if the table can not be asked by the dimension.
- */
-char *
-cc_recent_rows(const CounterSource *source, const char *dimension, const char *key, int count,
-			   Snapshot snapshot, char **tenant)
+/* The same, as the table's owner. */
+static void
+run_as_owner(RecentPlan *plan, const CounterSource *source, const char *key, int count,
+			 RecentReceiver *receiver)
 {
-	MemoryContext context = CurrentMemoryContext;
-	RecentPlan *volatile plan;
-	Relation	rel;
+	Relation	rel = table_open(source->relid, AccessShareLock);
 	Oid			user;
 	int			security;
 	int			nest;
-	char	   *rows;
-	bool		known = false;
 
-	for (int i = 0; i < source->ndimensions; i++)
-		known |= strcmp(source->dimensions[i], dimension) == 0;
-	if (!known)
-		return NULL;
-	rel = table_open(source->relid, AccessShareLock);
-	plan = find_plan(source, dimension, count);
 	GetUserIdAndSecContext(&user, &security);
 	SetUserIdAndSecContext(rel->rd_rel->relowner, security | SECURITY_LOCAL_USERID_CHANGE |
 						   SECURITY_RESTRICTED_OPERATION);
 	/* what the table's own functions call by name is not for the caller to say */
 	nest = cc_catalog_fix_search_path();
-	/* for ten rows it costs more than it saves */
-	(void) set_config_option("enable_memoize", "off", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
 	plan->uses++;
 	PG_TRY();
 	{
-		rows = run(plan, source, key, count, snapshot, context, tenant);
+		run(plan, source, key, count, receiver);
 	}
 	PG_CATCH();
 	{
@@ -292,5 +379,35 @@ cc_recent_rows(const CounterSource *source, const char *dimension, const char *k
 	AtEOXact_GUC(false, nest);
 	SetUserIdAndSecContext(user, security);
 	table_close(rel, AccessShareLock);
-	return rows;
+}
+
+/*
+ * The rows as a JSON array, put into "json" (NULL: not wanted), whose last piece was a
+ * key; "tenant", if not NULL, is set to that of the newest row.  In the active snapshot.
+ * False, and nothing is put, if the table can not be asked by the dimension.
+ */
+bool
+cc_recent_rows(const CounterSource *source, const char *dimension, const char *key, int count,
+			   JsonbParseState **json, char **tenant)
+{
+	RecentPlan *plan;
+	RecentReceiver receiver = {
+		.receiver = {receive_row, receive_startup, receive_nothing, receive_nothing, DestTuplestore},
+		.context = CurrentMemoryContext,
+		.json = json,
+		.tenant = tenant
+	};
+	bool		known = false;
+
+	for (int i = 0; i < source->ndimensions; i++)
+		known |= strcmp(source->dimensions[i], dimension) == 0;
+	if (!known)
+		return false;
+	plan = receiver.plan = find_plan(source, dimension, count);
+	if (json)
+		(void) pushJsonbValue(json, WJB_BEGIN_ARRAY, NULL);
+	run_as_owner(plan, source, key, count, &receiver);
+	if (json)
+		(void) pushJsonbValue(json, WJB_END_ARRAY, NULL);
+	return true;
 }

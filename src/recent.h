@@ -9,10 +9,10 @@
 #define CLINICACHE_RECENT_H
 
 #include "counter_source.h"
-#include "utils/snapshot.h"
+#include "utils/jsonb.h"
 
 extern void cc_recent_init(void);
-extern char *cc_recent_rows(const CounterSource *source, const char *dimension, const char *key,
-							int count, Snapshot snapshot, char **tenant);
+extern bool cc_recent_rows(const CounterSource *source, const char *dimension, const char *key,
+						   int count, JsonbParseState **json, char **tenant);
 
 #endif							/* CLINICACHE_RECENT_H */

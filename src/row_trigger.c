@@ -16,6 +16,7 @@
  */
 #include "clinicache.h"
 
+#include "access/tableam.h"
 #include "access/xact.h"
 #include "commands/trigger.h"
 #include "counter.h"
@@ -87,7 +88,9 @@ emit_change(Tracker *tracker, TupleDesc desc, TupleTableSlot *old_slot, TupleTab
 		old = (RowValues) {old_slot->tts_values, old_slot->tts_isnull};
 	if (new_slot)
 		new = (RowValues) {new_slot->tts_values, new_slot->tts_isnull};
-	if (tracker->nlookups > 0)
+	if (tracker->nlookups > 0 &&
+		!(old_slot && new_slot && !cc_emit_differs(tracker, desc, old.values, old.nulls,
+												   new.values, new.nulls)))
 	{
 		if (new_slot)
 		{
@@ -110,8 +113,34 @@ emit_change(Tracker *tracker, TupleDesc desc, TupleTableSlot *old_slot, TupleTab
 	}
 }
 
-/* What both row triggers do; "function" is the name of the one. */
-static void
+/*
+ * A row of a parent is inserted.  Where a foreign key is declared no row refers to it
+ * yet, unless it comes in the place of one that this transaction has deleted: that is
+ * like an update.  NULL: it is new.
+ */
+static TupleTableSlot *
+find_replaced(Tracker *tracker, Relation rel, TupleTableSlot *new_slot)
+{
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	bool		isnull;
+	Datum		key = slot_getattr(new_slot, tracker->key, &isnull);
+
+	if (isnull || !cc_lookup_row_before(rel, tracker->key, key, slot))
+	{
+		ExecDropSingleTupleTableSlot(slot);
+		return NULL;
+	}
+	slot_getallattrs(slot);
+	slot_getallattrs(new_slot);
+	return slot;
+}
+
+/*
+ * What both row triggers do; "function" is the name of the one.  False: nothing that
+ * the tracker's tags are made of has changed (or, of a tracker whose tags do not all
+ * watch columns, nobody knows).
+ */
+static bool
 row_changed(FunctionCallInfo fcinfo, const char *function)
 {
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
@@ -119,6 +148,7 @@ row_changed(FunctionCallInfo fcinfo, const char *function)
 	Tracker    *tracker;
 	TupleTableSlot *old_slot = NULL;
 	TupleTableSlot *new_slot = NULL;
+	TupleTableSlot *replaced = NULL;
 
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		protocol_error(function, "was not called by trigger manager");
@@ -130,7 +160,7 @@ row_changed(FunctionCallInfo fcinfo, const char *function)
 	if (unlikely(tracker->broken != NULL))
 	{
 		handle_broken(tracker, rel, cc_flush_pending());
-		return;
+		return false;
 	}
 
 	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
@@ -151,7 +181,13 @@ row_changed(FunctionCallInfo fcinfo, const char *function)
 	if (new_slot)
 		slot_getsomeattrs(new_slot, tracker->max_attno);
 
+	if (tracker->declared && old_slot == NULL &&
+		(old_slot = replaced = find_replaced(tracker, rel, new_slot)) == NULL)
+		return false;
 	emit_change(tracker, RelationGetDescr(rel), old_slot, new_slot);
+	if (replaced)
+		ExecDropSingleTupleTableSlot(replaced);
+	return old_slot == NULL || new_slot == NULL || cc_emit_fired(tracker);
 }
 
 /*
@@ -160,8 +196,30 @@ row_changed(FunctionCallInfo fcinfo, const char *function)
 Datum
 clinicache_row_change(PG_FUNCTION_ARGS)
 {
-	row_changed(fcinfo, "row_change");
+	(void) row_changed(fcinfo, "row_change");
 	return PointerGetDatum(NULL);
+}
+
+/* A table was emptied; false: its configuration can not be used. */
+static bool
+emptied(FunctionCallInfo fcinfo, const char *function)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	Tracker    *tracker;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		protocol_error(function, "was not called by trigger manager");
+	if (!TRIGGER_FIRED_AFTER(trigdata->tg_event) ||
+		!TRIGGER_FIRED_FOR_STATEMENT(trigdata->tg_event) ||
+		!TRIGGER_FIRED_BY_TRUNCATE(trigdata->tg_event))
+		protocol_error(function, "has to be fired AFTER TRUNCATE, FOR EACH STATEMENT");
+
+	tracker = cc_tracker_get(trigdata->tg_relation, trigdata->tg_trigger);
+	if (tracker->broken)
+		handle_broken(tracker, trigdata->tg_relation, cc_flush_pending());
+	else
+		cc_emit_all_prefixes(tracker, cc_flush_pending());
+	return !tracker->broken;
 }
 
 /*
@@ -173,7 +231,13 @@ clinicache_row_change(PG_FUNCTION_ARGS)
 Datum
 clinicache_parent_change(PG_FUNCTION_ARGS)
 {
-	row_changed(fcinfo, "parent_change");
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+
+	if (CALLED_AS_TRIGGER(fcinfo) && TRIGGER_FIRED_BY_TRUNCATE(trigdata->tg_event))
+		emptied(fcinfo, "parent_change");
+	else if (!row_changed(fcinfo, "parent_change"))
+		return PointerGetDatum(NULL);
+	cc_move_note();
 	return PointerGetDatum(NULL);
 }
 
@@ -183,24 +247,8 @@ clinicache_parent_change(PG_FUNCTION_ARGS)
 Datum
 clinicache_truncate_change(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigdata = (TriggerData *) fcinfo->context;
-	Tracker    *tracker;
-
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		protocol_error("truncate_change", "was not called by trigger manager");
-	if (!TRIGGER_FIRED_AFTER(trigdata->tg_event) ||
-		!TRIGGER_FIRED_FOR_STATEMENT(trigdata->tg_event) ||
-		!TRIGGER_FIRED_BY_TRUNCATE(trigdata->tg_event))
-		protocol_error("truncate_change", "has to be fired AFTER TRUNCATE, FOR EACH STATEMENT");
-
-	tracker = cc_tracker_get(trigdata->tg_relation, trigdata->tg_trigger);
-	if (tracker->broken)
-		handle_broken(tracker, trigdata->tg_relation, cc_flush_pending());
-	else
-	{
-		cc_emit_all_prefixes(tracker, cc_flush_pending());
-		cc_sources_truncated(trigdata->tg_relation);
-	}
+	if (emptied(fcinfo, "truncate_change"))
+		cc_sources_truncated(((TriggerData *) fcinfo->context)->tg_relation);
 	return PointerGetDatum(NULL);
 }
 

@@ -202,7 +202,9 @@ compile_safely(Relation rel, Trigger *trigger)
 		RollbackAndReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(context);
 		CurrentResourceOwner = owner;
-		if (error->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE ||
+		/* of a parent, whose owner need not know of us, the same is one */
+		if ((error->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE &&
+			 !cc_catalog_is_function(trigger->tgfoid, "parent_change")) ||
 			error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
 			error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
 			error->sqlerrcode == ERRCODE_OUT_OF_MEMORY)

@@ -140,6 +140,8 @@ typedef struct Tracker
 	int			max_attno;		/* of the sources that are columns */
 	int			nlookups;
 	Lookup	  **lookups;
+	AttrNumber	key;			/* of a parent, see parent_change() */
+	bool		declared;		/* rows that refer to its rows are always there with them */
 	ValueRef   *tenant;			/* NULL: no tenant */
 	bool		needs_zone;
 	bool		windowed;		/* some tag has a window */
@@ -218,6 +220,10 @@ extern Tracker *cc_tracker_get(Relation rel, Trigger *trigger);
 extern void cc_emit_change(Tracker *tracker, PendingSet *set, TupleDesc desc,
 						   Datum *old_values, bool *old_nulls,
 						   Datum *new_values, bool *new_nulls);
+extern bool cc_emit_fired(const Tracker *tracker);
+extern bool cc_emit_differs(Tracker *tracker, TupleDesc desc,
+							Datum *old_values, bool *old_nulls,
+							Datum *new_values, bool *new_nulls);
 extern bool cc_emit_buffered(Tracker *tracker, TupleDesc desc,
 							 Datum *old_values, bool *old_nulls,
 							 Datum *new_values, bool *new_nulls);

@@ -492,6 +492,7 @@ static void
 upkeep(bool unused)
 {
 	edges(false);
+	(void) call("maintain_moves");
 	fold_now(true);
 	(void) call("maintain_counters");
 	(void) call("maintain_empty");

@@ -58,7 +58,7 @@ LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp
 AS $$
   -- what _squash does, spelt out: called for each word of the vocabulary it would take milliseconds
   SELECT e.name
-  FROM (SELECT clinicache._squash(_entity_named.word)) AS given(word), clinicache.entity AS e, unnest(e.tables || e.name) AS t(word),
+  FROM (SELECT clinicache._squash(_entity_named.word) OFFSET 0) AS given(word), clinicache.entity AS e, unnest(e.tables || e.name) AS t(word),
        LATERAL (SELECT lower(replace(t.word, '_', '') COLLATE "C")) AS s(singular)
   WHERE left(given.word, greatest(length(s.singular) - 2, 0)) = left(s.singular, -2)
     AND given.word IN (s.singular, s.singular || 's', s.singular || 'es',
@@ -162,7 +162,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT coalesce(array_agg(DISTINCT f.col ORDER BY f.col), '{}')
   FROM clinicache._foreign_keys(rel) AS f JOIN pg_class AS c ON c.oid = f.target
-  WHERE logical IN ('clinic', 'patient') AND f.target <> rel
+  WHERE f.target <> rel
     AND clinicache._entity_named(c.relname::text) = logical AND clinicache._single_key(f.target) = f.key
 $$;
 COMMENT ON FUNCTION clinicache._pointing_columns(regclass, text) IS
@@ -171,20 +171,21 @@ COMMENT ON FUNCTION clinicache._pointing_columns(regclass, text) IS
 CREATE FUNCTION clinicache._fitting_columns(rel regclass, logical text, candidates text[]) RETURNS TABLE (names text[], refusals text[])
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  WITH wanted AS (
-    SELECT w.n, clinicache._squash(w.word) AS squashed, ARRAY[w.word, clinicache._snake(w.word), clinicache._camel(w.word)] AS spelt
-    FROM unnest(candidates) WITH ORDINALITY AS w(word, n)),
-  named AS (
-    SELECT DISTINCT a.attname::text AS name, a.attnum, w.n, NOT a.attname::text = ANY (w.spelt) AS loosely
-    FROM pg_attribute AS a JOIN wanted AS w ON lower(replace(a.attname::text, '_', '') COLLATE "C") = w.squashed
-                                               OR a.attname::text = ANY (w.spelt)
+  -- what _squash does, spelt out: it is asked of every column; the other spellings of the few that it lets through
+  WITH named AS (
+    SELECT DISTINCT a.attname::text AS name, a.attnum, w.n,
+           NOT a.attname::text IN (w.word, clinicache._snake(w.word), clinicache._camel(w.word)) AS loosely
+    FROM pg_attribute AS a
+    JOIN unnest(candidates) WITH ORDINALITY AS w(word, n)
+      ON lower(replace(a.attname::text, '_', '') COLLATE "C") = lower(replace(w.word, '_', '') COLLATE "C")
     WHERE a.attrelid = rel AND a.attnum > 0 AND NOT a.attisdropped),
   judged AS (
     SELECT n.*, clinicache._refused_by(rel, n.name, logical) AS target, rank() OVER (ORDER BY n.loosely, n.n) AS place FROM named AS n),
   best AS (
     SELECT array_agg(j.name ORDER BY j.attnum) AS names FROM judged AS j
     WHERE j.target IS NULL GROUP BY j.place ORDER BY j.place LIMIT 1)
-  SELECT coalesce((SELECT b.names FROM best AS b), clinicache._pointing_columns(rel, logical)),
+  SELECT coalesce((SELECT b.names FROM best AS b),
+                  CASE WHEN logical IN ('clinic', 'patient') THEN clinicache._pointing_columns(rel, logical) ELSE '{}' END),
          ARRAY(SELECT format('"%s", whose foreign key points to %s', j.name, j.target) FROM judged AS j
                WHERE j.target IS NOT NULL GROUP BY j.name, j.target ORDER BY min(j.place), min(j.attnum))
 $$;

@@ -112,8 +112,9 @@ CREATE FUNCTION clinicache._put_triggers(rel regclass, config jsonb) RETURNS voi
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  below record;
-  stale text;
+  below   record;
+  stale   text;
+  parents text := clinicache._row_config(rel) ->> 'parents';
 BEGIN
   PERFORM clinicache.check_config(rel, config);
   -- renamed triggers of ours would emit twice, as would a partition's own beside its clone
@@ -126,17 +127,15 @@ BEGIN
       EXECUTE format('DROP TRIGGER %I ON %s', stale, clinicache._table_name(below.child));
     END LOOP;
   END LOOP;
-  PERFORM clinicache._drop_parent_triggers(clinicache._row_config(rel) ->> 'parents')
-    WHERE clinicache._row_config(rel) ? 'parents' AND NOT config ? 'parents';
   PERFORM clinicache._make_trigger(rel, false, config);
   PERFORM clinicache._make_trigger(rel, true, config);
-  PERFORM clinicache._put_parent_triggers(rel, config);
   FOR below IN SELECT d.child, d.partition FROM clinicache._descendants(rel) AS d LOOP
     IF NOT below.partition THEN
       PERFORM clinicache._make_trigger(below.child, false, config);
     END IF;
     PERFORM clinicache._make_trigger(below.child, true, config);
   END LOOP;
+  PERFORM clinicache._put_parent_triggers(rel, config), clinicache._forget_parents(parents);
   -- the triggers' lock keeps changes away until this transaction ends
   PERFORM clinicache.count_rows(rel, config);
 END
@@ -158,9 +157,7 @@ BEGIN
       EXECUTE format('DROP TRIGGER %I ON %s', doomed, clinicache._table_name(target));
     END LOOP;
   END LOOP;
-  IF parents IS NOT NULL THEN
-    PERFORM clinicache._drop_parent_triggers(parents);
-  END IF;
+  PERFORM clinicache._forget_parents(parents);
 END
 $$;
 COMMENT ON FUNCTION clinicache._drop_triggers(regclass) IS
@@ -564,7 +561,8 @@ BEGIN
     PERFORM clinicache._drop_triggers(target);
     PERFORM clinicache.forget_counters(target);
   END LOOP;
-  PERFORM clinicache._drop_parent_triggers(NULL);
+  PERFORM clinicache._drop_parent_triggers(split_part(t.tgname::text, '_', 3), '{}') FROM pg_trigger AS t
+   WHERE t.tgparentid = 0 AND t.tgfoid = 'clinicache.parent_change()'::regprocedure;
 END
 $$;
 COMMENT ON FUNCTION clinicache.untrack_all() IS

@@ -2,9 +2,12 @@
 --
 --   "columns": {"clinic": {"lookup": "medicalId -> public.medical_records(id).patient_id -> public.patients(id).clinic_id"}}
 --
--- Rows of the tables on the way can move: a patient to another clinic.  Each of those tables gets a trigger parent_change, whose
+-- Rows of the tables on the way can move: a patient to another clinic.  Each of those tables gets triggers parent_change, whose
 -- configuration is made here from the child's: the child's list tags, of what its columns lead to before and after.
 -- Both know each other by the child's "parents", which is in the triggers' names.
+--
+-- Where a foreign key is declared, rows come and go with those that refer to them, which tell; but a row that was deleted
+-- and inserted anew within a transaction leads elsewhere.  Where none is, every row that comes or goes counts.
 
 -- ---------------------------------------------------------------------------------------------------------------------
 -- Paths
@@ -87,19 +90,25 @@ $$;
 COMMENT ON FUNCTION clinicache._as_far_as(text, text[]) IS
   'Internal: a template of which only these placeholders are known: itself, or what it begins with, as a prefix';
 
-CREATE FUNCTION clinicache._parent_tags(config jsonb, names text[], known text[]) RETURNS jsonb
+CREATE FUNCTION clinicache._parent_tags(rel regclass, config jsonb, names text[], known text[]) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   -- windows are of the child's own time, which is not known here
   SELECT coalesce(jsonb_agg(jsonb_build_object('tag', t.tag, 'profile', t.profile, 'columns', t.used) ORDER BY t.tag), '[]')
   FROM (SELECT DISTINCT ON (1) clinicache._as_far_as(e.tag ->> 'tag', names || known) AS tag, e.tag ->> 'profile' AS profile,
-               ARRAY(SELECT DISTINCT u.name FROM unnest(clinicache.template_columns(e.tag ->> 'tag')) AS u(name)
-                     WHERE u.name = ANY (names) ORDER BY 1) AS used
+               CASE WHEN c.words && _parent_tags.names
+                    THEN ARRAY(SELECT DISTINCT u.name FROM unnest(c.words) AS u(name) WHERE u.name = ANY (_parent_tags.names) ORDER BY 1)
+                    ELSE ARRAY[config ->> 'tenant'] END AS used
         FROM jsonb_array_elements(config -> 'tags') AS e(tag)
-        WHERE clinicache.template_columns(e.tag ->> 'tag') && names
+        CROSS JOIN LATERAL (SELECT clinicache.template_columns(e.tag ->> 'tag') AS words) AS c
+        WHERE c.words && _parent_tags.names
+           -- rows come to another tenant: into lists that do not name it; the tags of the rows themselves are not known here
+           OR (config ->> 'tenant' = ANY (_parent_tags.names)
+               AND NOT EXISTS (SELECT FROM unnest(c.words) AS n(name)
+                               WHERE clinicache._real_columns(rel, config -> 'columns', n.name) = ARRAY[clinicache._single_key(rel)]))
         ORDER BY 1, (config -> 'profiles' ->> (e.tag ->> 'profile'))::int) AS t
 $$;
-COMMENT ON FUNCTION clinicache._parent_tags(jsonb, text[], text[]) IS
+COMMENT ON FUNCTION clinicache._parent_tags(regclass, jsonb, text[], text[]) IS
   'Internal: what of a child''s templates changes with what these names lead to, where others are known as well';
 
 CREATE FUNCTION clinicache._refers(rel regclass, col text, target regclass, key text) RETURNS boolean
@@ -108,9 +117,12 @@ AS $$
   SELECT EXISTS (SELECT FROM pg_constraint AS c
                  JOIN pg_attribute AS a ON a.attrelid = c.conrelid AND ARRAY[a.attnum] = c.conkey AND a.attname = col
                  JOIN pg_attribute AS k ON k.attrelid = c.confrelid AND ARRAY[k.attnum] = c.confkey AND k.attname = key
-                 WHERE c.contype = 'f' AND c.conrelid = rel AND c.confrelid = target)
+                 WHERE c.contype = 'f' AND c.convalidated AND c.conrelid = rel AND c.confrelid = target)
+         -- inheritance children have none
+         AND NOT EXISTS (SELECT FROM clinicache._descendants(rel) AS d WHERE NOT d.partition)
 $$;
-COMMENT ON FUNCTION clinicache._refers(regclass, text, regclass, text) IS 'Internal: is there a foreign key from the column to the key?';
+COMMENT ON FUNCTION clinicache._refers(regclass, text, regclass, text) IS
+  'Internal: does a foreign key hold for all rows of a table, from the column to the key?';
 
 CREATE FUNCTION clinicache._ways(rel regclass, config jsonb)
 RETURNS TABLE (name text, path text, step int, way text, relation regclass, key text, value text, is_last boolean, declared boolean)
@@ -128,7 +140,7 @@ AS $$
          format('%s -> %s(%s)', clinicache._path_text(s.path, 0, s.step - 1, NULL), clinicache._table_name(s.relation), s.key),
          s.relation, s.key, s.value, s.step = s.last_step,
          -- where no row comes or goes without a change of those that lead to it; rows of partitions move as DELETE and INSERT
-         s.relkind = 'r' AND clinicache._refers(CASE WHEN s.step = 1 THEN rel ELSE s.before::regclass END, s.referring, s.relation, s.key)
+         s.relkind = 'r' AND NOT config ? 'fire' AND clinicache._refers(CASE WHEN s.step = 1 THEN rel ELSE s.before::regclass END, s.referring, s.relation, s.key)
   FROM steps AS s WHERE s.step > 0 AND s.relation IS NOT NULL
 $$;
 COMMENT ON FUNCTION clinicache._ways(regclass, jsonb) IS
@@ -155,8 +167,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   -- look-ups that come the same way reach the same row
   SELECT row_number() OVER (ORDER BY w.way COLLATE "C")::int, w.relation, w.declared,
-         jsonb_build_object('v', 1, 'columns', w.columns || k.columns, 'compare', 'used', 'tags', t.tags, 'left_out', '[]'::jsonb,
-                            'profiles', config -> 'profiles')
+         jsonb_build_object('v', 1, 'columns', w.columns || k.columns, 'key', w.key, 'declared', w.declared, 'compare', 'used',
+                            'tags', t.tags, 'left_out', '[]'::jsonb, 'profiles', config -> 'profiles')
          || CASE WHEN config ->> 'tenant' = ANY (w.names || k.names) THEN jsonb_build_object('tenant', config -> 'tenant') ELSE '{}' END
          || CASE WHEN config ? 'fire' THEN jsonb_build_object('fire', config -> 'fire') ELSE '{}' END
   FROM (SELECT y.way, y.relation, min(y.key) AS key, clinicache._path_text(min(y.path), 0, min(y.step) - 1, NULL) AS path,
@@ -165,7 +177,7 @@ AS $$
                                              ELSE jsonb_build_object('lookup', clinicache._path_text(y.path, y.step, 99, NULL)) END) AS columns
         FROM clinicache._ways(rel, config) AS y GROUP BY y.way, y.relation) AS w
   CROSS JOIN LATERAL clinicache._known_by_key(config, w.path, w.key) AS k
-  CROSS JOIN LATERAL clinicache._parent_tags(config, w.names, k.names) AS t(tags)
+  CROSS JOIN LATERAL clinicache._parent_tags(rel, config, w.names, k.names) AS t(tags)
   WHERE t.tags <> '[]'
 $$;
 COMMENT ON FUNCTION clinicache._parents(regclass, jsonb) IS
@@ -180,44 +192,80 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT t.tgrelid::regclass, t.tgname::text FROM pg_trigger AS t
   WHERE t.tgparentid = 0 AND t.tgfoid = 'clinicache.parent_change()'::regprocedure
-    AND (starts_with(t.tgname::text, format('clinicache_parent_%s_', parents)) OR parents IS NULL)
+    AND starts_with(t.tgname::text, format('clinicache_parent_%s_', parents))
 $$;
 COMMENT ON FUNCTION clinicache._parent_triggers(text) IS
-  'Internal: the triggers that belong to one table''s look-ups (null: to any''s), by the "parents" of its configuration';
+  'Internal: the triggers that belong to one table''s look-ups, by the "parents" of its configuration';
 
-CREATE FUNCTION clinicache._drop_parent_triggers(parents text, kept text[] DEFAULT '{}') RETURNS void
+CREATE FUNCTION clinicache._drop_parent_triggers(parents text, kept text[]) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   doomed record;
 BEGIN
-  FOR doomed IN SELECT t.relation, t.name FROM clinicache._parent_triggers(parents) AS t WHERE t.name <> ALL (kept) LOOP
+  FOR doomed IN SELECT t.relation, t.name FROM clinicache._parent_triggers(parents) AS t
+                WHERE format('%s %s', t.relation::oid, t.name) <> ALL (kept) LOOP
     EXECUTE format('DROP TRIGGER %I ON %s', doomed.name, clinicache._table_name(doomed.relation));
   END LOOP;
 END
 $$;
 COMMENT ON FUNCTION clinicache._drop_parent_triggers(text, text[]) IS
-  'Internal: removes from other tables the triggers of one table''s look-ups (null: of any''s), but for those kept';
+  'Internal: removes from other tables the triggers of one table''s look-ups, but for those kept (oid of the table, name)';
 
-CREATE FUNCTION clinicache._check_parent_owner(rel regclass, parent regclass) RETURNS void
+CREATE FUNCTION clinicache._forget_parents(parents text) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  -- partitions and inheritance children have it from their parent, and whoever forged it has no say
+  IF parents IS NOT NULL AND NOT EXISTS (SELECT FROM clinicache._looking_up() AS l WHERE l.config ->> 'parents' = _forget_parents.parents) THEN
+    PERFORM clinicache._drop_parent_triggers(parents, '{}');
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION clinicache._forget_parents(text) IS
+  'Internal: a table is tracked no more: removes the triggers of its look-ups from other tables, unless a tracked table has the same';
+
+CREATE FUNCTION clinicache._check_parent_owner(rel regclass, parent regclass, following boolean) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   owner name := (SELECT pg_get_userbyid(c.relowner) FROM pg_class AS c WHERE c.oid = parent);
+  -- what an event trigger does, it does for the table's owner
+  actor name := CASE WHEN following THEN (SELECT pg_get_userbyid(c.relowner) FROM pg_class AS c WHERE c.oid = rel) ELSE current_user END;
 BEGIN
-  IF NOT (has_function_privilege(owner, 'clinicache.track(regclass, text, jsonb, jsonb)', 'EXECUTE')
-          OR has_function_privilege(owner, 'clinicache.track(regclass, jsonb)', 'EXECUTE')) THEN
+  IF NOT pg_has_role(actor, owner, 'USAGE') THEN
+    RAISE EXCEPTION 'look-ups of % lead through %, which belongs to %', rel, parent, owner
+      USING ERRCODE = 'insufficient_privilege', DETAIL = 'Tables on the way get a trigger.',
+            HINT = format('Let a member of %I, or a superuser, track the table.', owner);
+  ELSIF NOT (has_function_privilege(owner, 'clinicache.track(regclass, text, jsonb, jsonb)', 'EXECUTE')
+             OR has_function_privilege(owner, 'clinicache.track(regclass, jsonb)', 'EXECUTE')) THEN
     RAISE EXCEPTION 'look-ups of % lead through %, whose owner % may not track tables', rel, parent, owner
-      USING ERRCODE = 'insufficient_privilege',
-            DETAIL = 'Changes of that table would fail, because its trigger would be refused.',
+      USING ERRCODE = 'insufficient_privilege', DETAIL = 'Each of its changes would drop everything.',
             HINT = format('A superuser can allow it: SELECT clinicache.grant_tracker(%L).', owner);
   END IF;
 END
 $$;
-COMMENT ON FUNCTION clinicache._check_parent_owner(regclass, regclass) IS
-  'Internal: the owner of a table that look-ups lead through must be allowed to track (42501)';
+COMMENT ON FUNCTION clinicache._check_parent_owner(regclass, regclass, boolean) IS
+  'Internal: who puts triggers on a table that look-ups lead through must own it, and its owner be allowed to track (42501)';
 
-CREATE FUNCTION clinicache._put_parent_triggers(rel regclass, config jsonb) RETURNS void
+CREATE FUNCTION clinicache._put_parent_trigger(parent regclass, trigger_name text, truncates boolean, parent_config jsonb) RETURNS text
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  EXECUTE format('CREATE OR REPLACE TRIGGER %I AFTER %s ON %s FOR EACH %s EXECUTE FUNCTION clinicache.parent_change(%L)', trigger_name,
+                 CASE WHEN truncates THEN 'TRUNCATE' WHEN (parent_config -> 'declared')::boolean THEN 'INSERT OR UPDATE'
+                      ELSE 'INSERT OR UPDATE OR DELETE' END,
+                 clinicache._table_name(parent), CASE WHEN truncates THEN 'STATEMENT' ELSE 'ROW' END, parent_config);
+  IF parent_config ? 'fire' THEN
+    EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', clinicache._table_name(parent), trigger_name);
+  END IF;
+  RETURN format('%s %s', parent::oid, trigger_name);
+END
+$$;
+COMMENT ON FUNCTION clinicache._put_parent_trigger(regclass, text, boolean, jsonb) IS
+  'Internal: makes one trigger of a table that look-ups lead through; returns what identifies it';
+
+CREATE FUNCTION clinicache._put_parent_triggers(rel regclass, config jsonb, following boolean DEFAULT false) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -230,26 +278,21 @@ BEGIN
   END IF;
   FOR parent IN SELECT p.* FROM clinicache._parents(rel, config) AS p LOOP
     trigger_name := format('clinicache_parent_%s_%s', config ->> 'parents', parent.number);
-    PERFORM clinicache._check_parent_owner(rel, parent.relation);
+    PERFORM clinicache._check_parent_owner(rel, parent.relation, following);
     PERFORM clinicache.check_config(parent.relation, parent.parent_config);
-    -- another way may have had this number
-    IF EXISTS (SELECT FROM clinicache._parent_triggers(config ->> 'parents') AS t WHERE t.name = trigger_name AND t.relation <> parent.relation) THEN
-      EXECUTE (SELECT format('DROP TRIGGER %I ON %s', t.name, clinicache._table_name(t.relation))
-               FROM clinicache._parent_triggers(config ->> 'parents') AS t WHERE t.name = trigger_name);
+    kept := kept || clinicache._put_parent_trigger(parent.relation, trigger_name, false, parent.parent_config);
+    -- with a foreign key the rows that refer to them have to be emptied as well, and tell
+    IF NOT parent.declared THEN
+      kept := kept || ARRAY(SELECT clinicache._put_parent_trigger(t.relation, trigger_name || '_truncate', true, parent.parent_config)
+                            FROM (SELECT parent.relation UNION ALL
+                                  SELECT d.child FROM clinicache._descendants(parent.relation) AS d WHERE d.partition) AS t(relation));
     END IF;
-    EXECUTE format('CREATE OR REPLACE TRIGGER %I AFTER UPDATE %s ON %s FOR EACH ROW EXECUTE FUNCTION clinicache.parent_change(%L)',
-                   trigger_name, CASE WHEN parent.declared THEN '' ELSE 'OR INSERT OR DELETE' END,
-                   clinicache._table_name(parent.relation), parent.parent_config);
-    IF config ->> 'fire' = 'always' THEN
-      EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', clinicache._table_name(parent.relation), trigger_name);
-    END IF;
-    kept := kept || trigger_name;
   END LOOP;
   PERFORM clinicache._drop_parent_triggers(config ->> 'parents', kept);
 END
 $$;
-COMMENT ON FUNCTION clinicache._put_parent_triggers(regclass, jsonb) IS
-  'Internal: puts triggers on the tables that a table''s look-ups lead through; the caller needs what CREATE TRIGGER needs there';
+COMMENT ON FUNCTION clinicache._put_parent_triggers(regclass, jsonb, boolean) IS
+  'Internal: puts triggers on the tables that a table''s look-ups lead through, for the caller or (following a statement) for the table''s owner';
 
 CREATE FUNCTION clinicache._with_parents(rel regclass, config jsonb) RETURNS jsonb
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -319,7 +362,7 @@ BEGIN
                CROSS JOIN LATERAL clinicache._own_triggers(d.target) AS t WHERE NOT t.cloned LOOP
       PERFORM clinicache._replace_trigger(own.target, own.name, own.fires_on = 'truncate', own.state, child.config);
     END LOOP;
-    PERFORM clinicache._put_parent_triggers(child.relation, child.config);
+    PERFORM clinicache._put_parent_triggers(child.relation, child.config, true);
   END LOOP;
 END
 $$;
@@ -338,6 +381,35 @@ AS $$
 $$;
 COMMENT ON FUNCTION clinicache._looked_through(text, text, text) IS
   'Internal: tables whose look-ups use a table, or a column of it, and the column of theirs that the look-up begins at';
+
+CREATE FUNCTION clinicache._led_through(rel regclass) RETURNS TABLE (relation regclass, config jsonb)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT DISTINCT ON (t.relation) t.relation, t.config
+  FROM clinicache._lineage(rel) AS l JOIN pg_class AS c ON c.oid = l.relation JOIN pg_namespace AS n ON n.oid = c.relnamespace
+  CROSS JOIN LATERAL clinicache._looked_through(n.nspname, c.relname, NULL) AS t
+$$;
+COMMENT ON FUNCTION clinicache._led_through(regclass) IS
+  'Internal: tables whose look-ups use a table or what it is a partition of';
+
+CREATE FUNCTION clinicache._parent_contents_changed(rel regclass) RETURNS void
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT clinicache._emit_templates(l.config) FROM clinicache._led_through(rel) AS l
+$$;
+COMMENT ON FUNCTION clinicache._parent_contents_changed(regclass) IS
+  'Internal: rows of a table came or went with no row event: emits the prefixes of all that look up there';
+
+CREATE FUNCTION clinicache._refresh_parents(rel regclass) RETURNS void
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT clinicache._put_parent_triggers(l.relation, l.config, true)
+  FROM (SELECT t.relation, t.config FROM clinicache._led_through(rel) AS t
+        UNION
+        SELECT t.relation, t.config FROM clinicache._looking_up() AS t WHERE t.relation IN (SELECT u.relation FROM clinicache._lineage(rel) AS u)) AS l
+$$;
+COMMENT ON FUNCTION clinicache._refresh_parents(regclass) IS
+  'Internal: a table has another foreign key, partition or child: makes the triggers anew of look-ups that begin at it or lead through it';
 
 CREATE FUNCTION clinicache._parent_retyped(rel regclass, col text) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp

@@ -179,6 +179,24 @@ $$;
 COMMENT ON FUNCTION clinicache._try_column(regclass, text, jsonb) IS
   'Internal: _resolve_column with a "reason" where there is something to say; {"ambiguous": true} in place of an error';
 
+CREATE FUNCTION clinicache._check_made(rel regclass, made jsonb) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  parent record;
+BEGIN
+  PERFORM clinicache.check_config(rel, made);
+  FOR parent IN SELECT p.relation, p.parent_config FROM clinicache._parents(rel, made) AS p LOOP
+    IF NOT has_table_privilege(parent.relation, 'TRIGGER') THEN
+      RAISE EXCEPTION 'look-ups need a trigger on %, which you may not make', parent.relation USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    PERFORM clinicache.check_config(parent.relation, parent.parent_config);
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION clinicache._check_made(regclass, jsonb) IS
+  'Internal: would track take a resolved configuration? Its error, if not';
+
 CREATE FUNCTION clinicache._try_entity(rel regclass, entity_name text, columns jsonb, options jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -189,7 +207,7 @@ BEGIN
   IF made -> 'tags' = '[]' THEN
     RETURN jsonb_build_object('error', format('none of the tag templates of entity "%s" has its columns here', entity_name));
   END IF;
-  PERFORM clinicache.check_config(rel, made);
+  PERFORM clinicache._check_made(rel, made);
   RETURN made;
 EXCEPTION WHEN OTHERS THEN
   RETURN jsonb_build_object('error', SQLERRM);
@@ -204,7 +222,7 @@ DECLARE
   made jsonb;
 BEGIN
   made := clinicache._own_config(rel, config);
-  PERFORM clinicache.check_config(rel, made);
+  PERFORM clinicache._check_made(rel, made);
   RETURN made;
 EXCEPTION WHEN OTHERS THEN
   RETURN jsonb_build_object('error', SQLERRM);
@@ -444,6 +462,16 @@ COMMENT ON FUNCTION clinicache._one_source_each(jsonb) IS
 -- What users call
 -- ---------------------------------------------------------------------------------------------------------------------
 
+CREATE FUNCTION clinicache._shown_tenant(made jsonb) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE jsonb_typeof(c.given) WHEN 'array' THEN array_to_string(clinicache._texts(c.given), ', ')
+                                    WHEN 'object' THEN coalesce(c.given ->> 'lookup', format('=%L', c.given ->> 'const'))
+                                    ELSE made ->> 'tenant' END
+  FROM (SELECT made -> 'columns' -> (made ->> 'tenant')) AS c(given)
+$$;
+COMMENT ON FUNCTION clinicache._shown_tenant(jsonb) IS 'Internal: where a configuration has the tenant from, for people to read';
+
 CREATE FUNCTION clinicache._plan_proposals(schema name) RETURNS TABLE (relation regclass, proposal jsonb)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -493,10 +521,7 @@ BEGIN
   END IF;
   RETURN QUERY
     SELECT p.relation, p.proposal ->> 'entity', CASE WHEN p.proposal ? 'error' THEN 'skip' ELSE 'track' END,
-           (m.made -> 'columns') || coalesce((SELECT jsonb_object_agg(l.key, jsonb_build_object('lookup', l.value))
-                                              FROM jsonb_each(m.made -> 'lookups') AS l), '{}'),
-           coalesce(m.made #>> ARRAY['lookups', m.made ->> 'tenant'], array_to_string(clinicache._texts(m.made #> ARRAY['columns', m.made ->> 'tenant']), ', '),
-                    m.made ->> 'tenant'),
+           m.made -> 'columns', clinicache._shown_tenant(m.made),
            CASE WHEN p.proposal ? 'config'
                 THEN format('SELECT clinicache.track(%L, %L);', clinicache._table_name(p.relation), p.proposal -> 'config')
                 WHEN p.proposal ? 'entity'

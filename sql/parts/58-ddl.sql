@@ -525,35 +525,63 @@ END
 $$;
 COMMENT ON FUNCTION clinicache._changed_safely(regclass, boolean) IS 'Internal: _contents_changed, of which no error remains but a WARNING';
 
+CREATE FUNCTION clinicache._lookups_step(kind text, object oid, attnum int, old_name text, new_name text) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  CASE
+    WHEN kind IN ('alter type', 'rename value') THEN
+      RETURN clinicache._parent_retyped(object, (SELECT a.attname FROM pg_attribute AS a
+                                                 WHERE a.attrelid = object AND a.attnum = _lookups_step.attnum));
+    WHEN kind = 'rename column' THEN
+      PERFORM clinicache._rename_in_lookups(kind, t.object, old_name, new_name)
+      FROM (SELECT object UNION ALL SELECT d.child::oid FROM clinicache._descendants(_lookups_step.object) AS d) AS t(object);
+    WHEN kind IN ('rename table', 'rename schema', 'set schema') THEN
+      PERFORM clinicache._rename_in_lookups(kind, object, old_name, new_name);
+    WHEN kind IN ('create', 'inherit', 'no inherit') THEN
+      PERFORM clinicache._refresh_parents(object);
+    WHEN kind IN ('attach', 'detach', 'detach concurrently') THEN
+      PERFORM clinicache._parent_contents_changed(object), clinicache._refresh_parents(object);
+    ELSE
+      NULL;
+  END CASE;
+  RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION clinicache._lookups_step(text, oid, int, text, text) IS
+  'Internal: what a step of a statement means for look-ups of other tables; null, or why it is refused';
+
+CREATE FUNCTION clinicache._lookups_failed(message text) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM clinicache.emit_prefix('', NULL, NULL);
+  RAISE WARNING 'clinicache could not make look-ups follow a statement: %', message
+    USING HINT = 'Subscribers are told to drop everything; clinicache.health() shows which table to track again.';
+END
+$$;
+COMMENT ON FUNCTION clinicache._lookups_failed(text) IS 'Internal: _ddl_failed for look-ups';
+
 CREATE FUNCTION clinicache._follow_lookups(kind text, object oid, attnum int, old_name text, new_name text) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   failure text;
 BEGIN
-  IF kind NOT IN ('rename column', 'rename table', 'rename schema', 'set schema', 'alter type')
-     OR NOT EXISTS (SELECT FROM clinicache._looking_up()) THEN
+  IF NOT EXISTS (SELECT FROM clinicache._looking_up()) THEN
     RETURN NULL;
   END IF;
   BEGIN
-    IF kind = 'alter type' THEN
-      RETURN clinicache._parent_retyped(object, (SELECT a.attname FROM pg_attribute AS a
-                                                 WHERE a.attrelid = object AND a.attnum = _follow_lookups.attnum));
-    END IF;
-    PERFORM clinicache._rename_in_lookups(kind, object, old_name, new_name);
+    RETURN clinicache._lookups_step(kind, object, attnum, old_name, new_name);
   EXCEPTION WHEN OTHERS THEN
     failure := SQLERRM;
   END;
-  IF failure IS NOT NULL THEN
-    PERFORM clinicache.emit_prefix('', NULL, NULL);
-    RAISE WARNING 'clinicache could not make look-ups follow a statement: %', failure
-      USING HINT = 'Subscribers are told to drop everything; clinicache.health() shows which table to track again.';
-  END IF;
+  PERFORM clinicache._lookups_failed(failure);
   RETURN NULL;
 END
 $$;
 COMMENT ON FUNCTION clinicache._follow_lookups(text, oid, int, text, text) IS
-  'Internal: what a step of a statement means for look-ups of other tables; null, or why it is refused';
+  'Internal: _lookups_step, of which no error remains but a WARNING';
 
 CREATE FUNCTION clinicache._follow_commands() RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -626,7 +654,16 @@ DECLARE
   parents oid[] := '{}';
 BEGIN
   FOR gone IN SELECT d.objid, d.objsubid, d.address_names FROM pg_event_trigger_dropped_objects() AS d
-              WHERE d.object_type IN ('table', 'table column') AND d.classid = 'pg_class'::regclass LOOP
+              WHERE d.object_type IN ('table', 'table column', 'table constraint') LOOP
+    IF gone.objsubid = 0 AND cardinality(gone.address_names) = 3 THEN
+      -- the foreign key was what told that nothing comes or goes unseen
+      BEGIN
+        PERFORM clinicache._refresh_parents(to_regclass(format('%I.%I', gone.address_names[1], gone.address_names[2])));
+      EXCEPTION WHEN OTHERS THEN
+        PERFORM clinicache._lookups_failed(SQLERRM);
+      END;
+      CONTINUE;
+    END IF;
     BEGIN
       refusal := clinicache._parent_dropped(gone.address_names[1], gone.address_names[2],
                                             CASE WHEN gone.objsubid <> 0 THEN gone.address_names[3] END);
@@ -639,8 +676,7 @@ BEGIN
     IF gone.objsubid = 0 THEN
       parents := parents || clinicache.dropped_parents(gone.objid);
       BEGIN
-        -- null would mean those of every table
-        PERFORM clinicache._emit_templates(c), CASE WHEN c ? 'parents' THEN clinicache._drop_parent_triggers(c ->> 'parents') END
+        PERFORM clinicache._emit_templates(c), clinicache._forget_parents(c ->> 'parents')
         FROM clinicache.dropped_config(gone.objid) AS c WHERE c IS NOT NULL;
       EXCEPTION WHEN OTHERS THEN
         PERFORM clinicache.emit_prefix('', NULL, NULL);
@@ -660,6 +696,7 @@ BEGIN
     END IF;
   END LOOP;
   FOR parent IN SELECT DISTINCT c.oid FROM unnest(parents) AS p JOIN pg_class AS c ON c.oid = p LOOP
+    PERFORM clinicache._parent_contents_changed(parent);
     IF clinicache._is_followed(parent) THEN
       PERFORM clinicache._changed_safely(parent, true);
     END IF;

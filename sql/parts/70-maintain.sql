@@ -51,6 +51,50 @@ AS 'MODULE_PATHNAME', 'clinicache_maintain_edges' LANGUAGE C VOLATILE PARALLEL U
 COMMENT ON FUNCTION clinicache.maintain_edges() IS
   'Part of maintain(): emits the clock edges since the last time, and those of transactions that ended late; false: another session is at it';
 
+-- What a writer looked up before a row moved, and what it commits after: src/parent_move.c.
+CREATE FUNCTION clinicache.maintain_moves() RETURNS bigint
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  move   record;
+  entry  record;
+  emitted bigint := 0;
+BEGIN
+  IF NOT EXISTS (SELECT FROM clinicache.parent_move) THEN
+    RETURN 0;
+  END IF;
+  BEGIN
+    LOCK TABLE clinicache.parent_move IN SHARE UPDATE EXCLUSIVE MODE NOWAIT;
+  EXCEPTION WHEN lock_not_available THEN
+    RETURN 0;                   -- another session is at upkeep
+  END;
+  -- snapshots that do not show it: nobody's any more?  Then its children's writers are those that run now
+  WITH behind AS MATERIALIZED (
+    SELECT max(age(a.backend_xmin)) AS age FROM pg_stat_activity AS a
+    WHERE a.datid = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database()) AND a.pid <> pg_backend_pid()
+      AND a.backend_type <> 'autovacuum worker'),
+  seen AS (
+    DELETE FROM clinicache.parent_move AS m USING behind AS b
+    WHERE m.horizon IS NULL AND coalesce(b.age < age(m.xid::xid), true)
+    RETURNING m.xid)
+  INSERT INTO clinicache.parent_move (xid, horizon) SELECT DISTINCT s.xid, pg_current_xact_id() FROM seen AS s;
+  FOR move IN DELETE FROM clinicache.parent_move AS m
+              WHERE m.horizon < pg_snapshot_xmin(pg_current_snapshot()) RETURNING m.xid LOOP
+    FOR entry IN SELECT l.tenant, l.tags, l.prefixes FROM clinicache.invalidation_log AS l WHERE l.xid = move.xid LOOP
+      PERFORM clinicache.invalidate(entry.tags, entry.tenant) WHERE cardinality(entry.tags) > 0;
+      PERFORM clinicache.emit_prefix(p, entry.tenant, NULL) FROM unnest(entry.prefixes) AS p;
+    END LOOP;
+    IF NOT FOUND THEN
+      PERFORM clinicache.emit_prefix('', NULL, NULL);       -- the log is emptied that far
+    END IF;
+    emitted := emitted + 1;
+  END LOOP;
+  RETURN emitted;
+END
+$$;
+COMMENT ON FUNCTION clinicache.maintain_moves() IS
+  'Part of maintain(): of transactions that made look-ups lead elsewhere, emits the tags once more as soon as nobody can have looked up what was before; returns of how many';
+
 CREATE PROCEDURE clinicache.maintain()
 LANGUAGE plpgsql
 AS $$
@@ -64,6 +108,9 @@ BEGIN
   COMMIT;
   SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE;
   PERFORM clinicache.maintain_edges();
+  COMMIT;
+  SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE;
+  PERFORM clinicache.maintain_moves();
   COMMIT;
   SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE;
   PERFORM clinicache.maintain_deliver();

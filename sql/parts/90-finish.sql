@@ -29,7 +29,7 @@ DO $$
 DECLARE
   name text;
 BEGIN
-  FOREACH name IN ARRAY ARRAY['identity', 'position_history', 'edge_history', 'log_floor', 'invalidation_log', 'counter_source', 'counter_invalid',
+  FOREACH name IN ARRAY ARRAY['identity', 'position_history', 'edge_history', 'parent_move', 'log_floor', 'invalidation_log', 'counter_source', 'counter_invalid',
                               'counter_fold', 'counter_batch', 'counter_cell']
                         || ARRAY(SELECT 'invalidation_log_' || i FROM pg_catalog.generate_series(0, 7) AS i) LOOP
     EXECUTE pg_catalog.format('CREATE TRIGGER local_guard BEFORE INSERT OR UPDATE OR DELETE ON clinicache.%I '

@@ -1,6 +1,6 @@
 -- Functions: signatures as the README promises them, language, volatility, strictness, parallel safety, search_path, comments.
 BEGIN;
-SELECT plan(94);
+SELECT plan(95);
 
 CREATE TEMP VIEW ours AS
 SELECT p.*, l.lanname::text AS language, p.oid::regprocedure::text AS signature, left(p.proname, 1) = '_' AS internal
@@ -40,6 +40,7 @@ INSERT INTO wanted VALUES
   ('maintain_empty', '', 'integer', 'c', 'v - u'),
   ('maintain_history', '', 'void', 'plpgsql', 'v - u'),
   ('maintain_edges', '', 'boolean', 'c', 'v - u'),
+  ('maintain_moves', '', 'bigint', 'plpgsql', 'v - u'),
   ('emit_edges', 'from_time timestamp with time zone, to_time timestamp with time zone', 'bigint', 'c', 'v s u'),
   ('clock', '', 'timestamp with time zone', 'c', 'v - s'),
   ('new_epoch', '', 'void', 'sql', 'v - u'),

@@ -1,6 +1,6 @@
 -- Tables, views, indexes, triggers, and a comment on each.
 BEGIN;
-SELECT plan(76);
+SELECT plan(78);
 
 CREATE TEMP VIEW ours AS
 SELECT c.oid, c.relname::text AS name, c.relkind::text AS kind FROM pg_class AS c WHERE c.relnamespace = 'clinicache'::regnamespace;
@@ -9,11 +9,11 @@ SELECT c.oid, c.relname::text AS name, c.relkind::text AS kind FROM pg_class AS 
 SELECT is((SELECT array_agg(name ORDER BY name COLLATE "C") FROM ours WHERE kind = 'r'),
           ARRAY['alias', 'class', 'counter_batch', 'counter_cell', 'counter_fold', 'counter_invalid', 'counter_source', 'edge_history', 'entity', 'identity', 'invalidation_log', 'invalidation_log_0', 'invalidation_log_1',
                 'invalidation_log_2', 'invalidation_log_3', 'invalidation_log_4', 'invalidation_log_5', 'invalidation_log_6',
-                'invalidation_log_7', 'log_floor', 'position_history', 'profile', 'subscriber', 'tenant'], 'the tables');
+                'invalidation_log_7', 'log_floor', 'parent_move', 'position_history', 'profile', 'subscriber', 'tenant'], 'the tables');
 SELECT is((SELECT array_agg(name ORDER BY name COLLATE "C") FROM ours WHERE kind = 'v'),
           ARRAY['counter_registry', 'stat_delivery', 'stat_tables', 'tag_templates', 'tracked_tables'], 'the views');
 SELECT is((SELECT array_agg(name ORDER BY name COLLATE "C") FROM ours WHERE kind = 'S'),
-          ARRAY['counter_invalid_id_seq', 'counter_source_id_seq', 'edge_history_id_seq', 'log_floor_id_seq', 'position_history_id_seq'], 'the sequences, all of identity columns');
+          ARRAY['counter_invalid_id_seq', 'counter_source_id_seq', 'edge_history_id_seq', 'log_floor_id_seq', 'parent_move_id_seq', 'position_history_id_seq'], 'the sequences, all of identity columns');
 SELECT is((SELECT array_agg(DISTINCT kind ORDER BY kind) FROM ours), ARRAY['S', 'i', 'r', 'v'], 'nothing else');
 
 -- Columns in order, with types and NOT NULL.
@@ -31,6 +31,7 @@ FROM (VALUES
   ('identity', 'epoch text not null, created timestamp with time zone not null, secret text not null'),
   ('position_history', 'id bigint not null, at timestamp with time zone not null, position text not null, delivered boolean not null'),
   ('edge_history', 'id bigint not null, at timestamp with time zone not null, since timestamp with time zone not null, through timestamp with time zone not null, running xid8[] not null'),
+  ('parent_move', 'id bigint not null, at timestamp with time zone not null, xid xid8 not null, horizon xid8'),
   ('log_floor', 'id bigint not null, at timestamp with time zone not null, position text not null'),
   ('invalidation_log', 'xid xid8 not null, tenant text, at timestamp with time zone not null, origin text, tags text[], profiles text, prefixes text[], deltas bytea, delivered boolean not null'),
   ('counter_source', 'id integer not null, counter text not null, relation regclass not null, dimensions text[] not null, tenant_dimension smallint not null, timezone text not null, counted_at timestamp with time zone not null'),
@@ -47,7 +48,7 @@ FROM (VALUES
 
 SELECT col_is_pk('clinicache', e.name, e.key, 'key of ' || e.name)
 FROM (VALUES ('profile', 'name'), ('entity', 'name'), ('alias', 'column_name'), ('class', 'name'), ('tenant', 'tenant'), ('subscriber', 'role'),
-             ('identity', 'epoch'), ('position_history', 'id'), ('edge_history', 'id'), ('log_floor', 'id')) AS e(name, key);
+             ('identity', 'epoch'), ('position_history', 'id'), ('edge_history', 'id'), ('parent_move', 'id'), ('log_floor', 'id')) AS e(name, key);
 
 -- The eight slots: children of the log, the same columns in the same order (C reads them by number), one index, on xid, no autovacuum.
 SELECT is((SELECT c.relname::text FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhparent
@@ -96,7 +97,7 @@ SELECT is((SELECT array_agg(c.relname || ': ' || t.tgname || ' ' || p.proname ||
                          unnest(ARRAY[': builtin_guard builtin_guard O', ': local_guard_new local_guard A', ': local_guard_old local_guard A']) AS g
                   UNION ALL
                   SELECT t || ': local_guard local_guard A'
-                  FROM unnest(ARRAY['counter_batch', 'counter_cell', 'counter_fold', 'counter_invalid', 'counter_source', 'edge_history', 'identity',
+                  FROM unnest(ARRAY['counter_batch', 'counter_cell', 'counter_fold', 'counter_invalid', 'counter_source', 'edge_history', 'parent_move', 'identity',
                                     'invalidation_log', 'log_floor', 'position_history']
                               || ARRAY(SELECT 'invalidation_log_' || i FROM generate_series(0, 7) AS i)) AS t
                   UNION ALL

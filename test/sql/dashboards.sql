@@ -107,6 +107,20 @@ DELETE FROM payments WHERE id % 5 = 0;
 SELECT * FROM compare('2026-11-10 12:00Z');
 ROLLBACK;
 
+-- a clinic whose name is longer than a key has its own zone, and its day, all the same
+INSERT INTO clinicache.tenant VALUES (repeat('long ', 60), 'Pacific/Kiritimati');
+INSERT INTO appointments SELECT 10000 + i, repeat('long ', 60), 101, 11, '2026-11-10 13:00Z', 'Scheduled' FROM generate_series(1, 3) AS i;
+BEGIN;
+SELECT set_config('clinicache.clock_offset', extract(epoch FROM '2026-11-10 12:00Z' - clock_timestamp())::int::text, true) IS NOT NULL AS moved;
+SELECT b ->> 'clinic' = repeat('long ', 60) AS clinic, b ->> 'day' AS day, b -> 'today' AS today, b -> 'upcoming' AS upcoming
+FROM clinicache.clinic_dashboard(repeat('long ', 60)) AS b;
+COMMIT;
+SELECT clinicache.set_timezone(repeat('long ', 60), 'UTC');
+SELECT day, n FROM clinicache.series('appointments', 'clinic', repeat('long ', 60), 'day', NULL, NULL);
+SELECT * FROM clinicache.verify();
+DELETE FROM appointments WHERE id > 10000;
+DELETE FROM clinicache.tenant WHERE tenant LIKE 'long%';
+
 -- names, departments, what a reader sees
 SELECT jsonb_path_query(clinicache.client_dashboard('101'), '$.recent_appointments[0]');
 SELECT clinicache.clinic_dashboard('nobody') - 'day', clinicache.client_dashboard('0') - 'day', clinicache.doctor_dashboard('0') - 'day';

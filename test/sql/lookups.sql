@@ -15,7 +15,7 @@ SELECT clinicache.track('"Vital"', '{"tenant": "clinic", "ignore": ["updatedAt"]
   ["vital:{id}", "vitals:clinic:{clinic}", "patient:{patient}:vitals", {"tag": "day:{clinic}:{day|date}", "columns": ["day"]}, "all"],
   "lookups": {"clinic": "recordId -> records(id).patient_id -> patients(id).clinic_id", "patient": "recordId -> records(id).patient_id"}}');
 SELECT tgrelid::regclass, tgname LIKE 'clinicache_parent_%' AS named, convert_from(tgargs, 'UTF8') LIKE '%"compare": "used"%' AS configured
-FROM pg_trigger WHERE tgfoid = 'clinicache.parent_change()'::regprocedure ORDER BY 1::text COLLATE "C";
+FROM pg_trigger WHERE tgfoid = 'clinicache.parent_change()'::regprocedure ORDER BY tgrelid::regclass::text COLLATE "C";
 SELECT tenant, columns FROM clinicache.tracked_tables;
 SELECT * FROM clinicache.preview('"Vital"', NULL, '{"id": 1, "recordId": 20, "day": "2026-11-28"}');
 
@@ -230,7 +230,7 @@ ALTER TABLE "Patient" ENABLE TRIGGER USER;
 SELECT severity, finding, object FROM clinicache._health_lookups();
 -- the end
 SELECT clinicache.untrack('"Vital"');
-SELECT tgrelid::regclass FROM pg_trigger WHERE tgfoid = 'clinicache.parent_change()'::regprocedure AND tgparentid = 0 ORDER BY 1::text COLLATE "C";
+SELECT tgrelid::regclass FROM pg_trigger WHERE tgfoid = 'clinicache.parent_change()'::regprocedure AND tgparentid = 0 ORDER BY tgrelid::regclass::text COLLATE "C";
 DROP TABLE diagnosis;
 SELECT clinicache.untrack_all();
 SELECT count(*) FROM pg_trigger WHERE tgfoid = 'clinicache.parent_change()'::regprocedure;

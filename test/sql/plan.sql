@@ -112,6 +112,24 @@ CREATE TABLE odd.expense (id int PRIMARY KEY, first_patient int REFERENCES ehr.p
 SELECT clinicache.track('odd.expense', 'expense');
 \set VERBOSITY terse
 
+-- who may not make the triggers that a look-up needs does without it
+CREATE ROLE regress_cc_planner;
+SELECT clinicache.grant_tracker('regress_cc_planner');
+CREATE SCHEMA theirs AUTHORIZATION regress_cc_planner;
+GRANT USAGE ON SCHEMA ehr TO regress_cc_planner;
+GRANT SELECT, REFERENCES ON ehr.patients TO regress_cc_planner;
+SET ROLE regress_cc_planner;
+CREATE TABLE theirs.diagnoses (id int PRIMARY KEY, patient_id int REFERENCES ehr.patients);
+CREATE TABLE theirs.notes (id int PRIMARY KEY, patient_id int REFERENCES ehr.patients);
+SELECT statement, reason FROM clinicache.plan('theirs');
+SELECT relation FROM clinicache.track_schema('theirs');
+RESET ROLE;
+CREATE TABLE solo.new (id int PRIMARY KEY);
+SET ROLE regress_cc_planner;
+SELECT p.relation, replace(reason, c.relowner::regrole::text, 'OWNER') AS reason
+  FROM clinicache.plan('solo') p JOIN pg_class c ON c.oid = p.relation WHERE c.relname = 'new';
+RESET ROLE;
+
 -- errors
 SELECT e.* FROM unnest(ARRAY['nowhere', 'pg_catalog', 'clinicache', NULL]) AS s(name),
   unnest(ARRAY['plan', 'track_schema']) AS f(name), t.error(format('SELECT * FROM clinicache.%I(%L)', f.name, s.name)) AS e;
@@ -119,7 +137,19 @@ CREATE SCHEMA empty;
 SELECT * FROM clinicache.plan('empty');
 SELECT * FROM clinicache.track_schema('empty');
 SELECT clinicache.untrack_all();
+
+-- in a migration, as the README has it: nothing in Prisma's shadow database, where the extension is not
+\set migration 'DO $$ BEGIN IF EXISTS (SELECT FROM pg_extension WHERE extname = ''clinicache'') THEN PERFORM clinicache.track_schema(''solo''); END IF; END $$'
+:migration;
+SELECT count(*) FROM clinicache.tracked_tables;
+:migration;
+SELECT clinicache.untrack_all();
+DROP SCHEMA t CASCADE;
+DROP EXTENSION clinicache;
+:migration;
 \set ECHO none
 SET client_min_messages = error;
-DROP SCHEMA web, ehr, solo, odd, empty CASCADE;
+DROP SCHEMA web, ehr, solo, odd, empty, theirs CASCADE;
+DROP OWNED BY regress_cc_planner;
+DROP ROLE regress_cc_planner;
 \i :stop

@@ -277,7 +277,7 @@ our %TABLE = (
 			clinic =>
 			  '(SELECT p.organization_id FROM ehr.medical_records m JOIN ehr.patients p USING (patient_id) WHERE m.medical_record_id = r.medical_id)'
 		},
-		via => { patient => 'ehr.medical_records' },
+		via => { clinic => 'ehr.medical_records', patient => 'ehr.medical_records' },
 		cols => {
 			vital_sign_id => 'key:int', medical_id => 'fk:ehr.medical_records?',
 			pulse => 'num?'
@@ -479,11 +479,12 @@ sub in_window
 }
 
 # Adds one version's tags, of templates that name one of these columns, or all.
+# Tenant * is anybody's.
 sub emit
 {
-	my ($self, $want, $t, $version, $only) = @_;
+	my ($self, $want, $t, $version, $only, $anybody) = @_;
 	my $v = values_of($t, $version);
-	my $tenant = $t->{tenant} ? $v->{ $t->{tenant} } : undef;
+	my $tenant = $anybody ? '*' : $t->{tenant} ? $v->{ $t->{tenant} } : undef;
 	for my $tag (@{ $self->{templates}{ $t->{name} } })
 	{
 		next if $only && !grep { $only->{$_} } @{ $tag->{uses} };
@@ -528,10 +529,12 @@ sub allow
 	return;
 }
 
-# What a statement that led from one snapshot to another must have emitted.
+# What a statement that led from one snapshot to another must have emitted, in a
+# transaction that began at a third. Whose an old row was by look-ups that the
+# transaction itself had changed, nobody else has ever seen.
 sub expect
 {
-	my ($self, $want, $may, $before, $after) = @_;
+	my ($self, $want, $may, $begin, $before, $after) = @_;
 	for my $name (keys %TABLE)
 	{
 		my $t = $TABLE{$name};
@@ -539,18 +542,20 @@ sub expect
 		for my $key (keys %{ { %$was, %$is } })
 		{
 			my ($old, $new) = ($was->{$key}, $is->{$key});
+			my $unseen = $t->{via} && $old && ($begin->{$name}{$key} || ['', ''])->[1] ne $old->[1];
 			if ($old && $new)
 			{
 				next if $old->[0] eq $new->[0] && $old->[1] eq $new->[1];
 				my $only = watched_change($t, $old, $new) ? undef
 				  : looked_change($old, $new);
 				next if $only && !%$only;
-				$self->emit($want, $t, $_, $only) for $old, $new;
+				$self->emit($want, $t, $old, $only, $unseen);
+				$self->emit($want, $t, $new, $only);
 				$self->allow($may, $t, $old, $new);
 			}
 			else
 			{
-				$self->emit($want, $t, $old || $new);
+				$self->emit($want, $t, $old || $new, undef, $unseen);
 			}
 		}
 	}
