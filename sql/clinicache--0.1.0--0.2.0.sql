@@ -1098,21 +1098,34 @@ REVOKE ALL ON FUNCTION clinicache._rename_in_lookups(kind text, object oid, old_
 COMMENT ON FUNCTION clinicache._rename_in_lookups(text, oid, text, text) IS
   'Internal: look-ups follow a renamed column, table or schema, or a table moved to another schema';
 
-CREATE FUNCTION clinicache._looked_through(in_schema text, in_table text, col text) RETURNS TABLE (relation regclass, config jsonb, origin text)
+CREATE FUNCTION clinicache._looked_through(in_schema text, in_table text, col text) RETURNS TABLE (relation regclass, config jsonb, names text[])
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT DISTINCT ON (c.relation) c.relation, c.config,
-         (SELECT o.value FROM clinicache.lookup_steps(l.path) AS o WHERE o.step = 0)
+  SELECT c.relation, c.config, array_agg(DISTINCT l.name)
   FROM clinicache._looking_up() AS c CROSS JOIN LATERAL clinicache._lookups(c.config) AS l
   CROSS JOIN LATERAL clinicache.lookup_steps(l.path) AS s
   WHERE s.schema_name = in_schema AND s.table_name = in_table AND (col IS NULL OR col IN (s.key, s.value))
-  ORDER BY c.relation, l.name
+  GROUP BY c.relation, c.config
+  ORDER BY c.relation
 $$;
 
 REVOKE ALL ON FUNCTION clinicache._looked_through(in_schema text, in_table text, col text) FROM PUBLIC;
 
 COMMENT ON FUNCTION clinicache._looked_through(text, text, text) IS
-  'Internal: tables whose look-ups use a table, or a column of it, and the column of theirs that the look-up begins at';
+  'Internal: tables whose look-ups use a table, or a column of it, and the names of those look-ups';
+
+CREATE FUNCTION clinicache._how_without_lookups(rel regclass, config jsonb, names text[]) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  -- as if they began at a column of their own, and that were dropped
+  SELECT clinicache._how_without(rel, jsonb_set(config, '{columns}', (config -> 'columns') || (
+           SELECT jsonb_object_agg(n, jsonb_build_object('lookup', '"?" -> "?"."?"("?")."?"')) FROM unnest(names) AS n)), '?')
+$$;
+
+REVOKE ALL ON FUNCTION clinicache._how_without_lookups(rel regclass, config jsonb, names text[]) FROM PUBLIC;
+
+COMMENT ON FUNCTION clinicache._how_without_lookups(regclass, jsonb, text[]) IS
+  'Internal: a hint with the statement that lets look-ups go';
 
 CREATE FUNCTION clinicache._led_through(rel regclass) RETURNS TABLE (relation regclass, config jsonb)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -1166,7 +1179,7 @@ BEGIN
       RETURN jsonb_build_object('code', 'datatype_mismatch',
                                 'message', format('column "%s" of %s cannot be of type %s, because look-ups of %s use it: %s', col, rel,
                                                   clinicache._column_type(rel, col), child.relation, SQLERRM),
-                                'hint', clinicache._how_without(child.relation, child.config, child.origin));
+                                'hint', clinicache._how_without_lookups(child.relation, child.config, child.names));
     END;
     PERFORM clinicache._emit_templates(child.config);
   END LOOP;
@@ -1198,7 +1211,7 @@ BEGIN
                               THEN format('table %I.%I cannot be dropped, because clinicache looks up rows of %s there', in_schema, in_table, child.relation)
                               ELSE format('column "%s" of %I.%I cannot be dropped, because clinicache looks up rows of %s there',
                                           col, in_schema, in_table, child.relation) END,
-                            'hint', clinicache._how_without(child.relation, child.config, child.origin));
+                            'hint', clinicache._how_without_lookups(child.relation, child.config, child.names));
 END
 $$;
 

@@ -43,6 +43,7 @@
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
@@ -59,6 +60,9 @@
 #define Anum_invalid_id 1
 #define Anum_invalid_source 2
 #define Natts_invalid 4
+
+/* to lock many tables, see cc_sources_lock_all */
+#define LOCK_ATTEMPTS 100
 
 PG_FUNCTION_INFO_V1(clinicache_count_rows);
 PG_FUNCTION_INFO_V1(clinicache_forget_counters);
@@ -173,34 +177,100 @@ cc_sources_lock_table(Oid relid, LOCKMODE lockmode)
 	return find_all_inheritors(relid, lockmode, NULL);
 }
 
+/* The counted tables, with partitions and inheritance children. */
+static List *
+counted_tables(List *sources)
+{
+	List	   *relids = NIL;
+	ListCell   *cell;
+
+	foreach(cell, sources)
+		relids = list_concat_unique_oid(relids,
+										find_all_inheritors(((CounterSource *) lfirst(cell))->relid,
+															NoLock, NULL));
+	return relids;
+}
+
+/*
+ * Wait for one table (if valid), then lock all without waiting.  Returns the one that
+ * somebody else has, after giving back what was locked; InvalidOid: all are locked.
+ */
+static Oid
+try_lock_all(List *relids, Oid first, LOCKMODE lockmode)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile Oid taken = InvalidOid;
+
+	BeginInternalSubTransaction(NULL);
+	PG_TRY();
+	{
+		ListCell   *cell;
+
+		if (OidIsValid(first))
+			LockRelationOid(first, lockmode);
+		foreach(cell, relids)
+			if (!ConditionalLockRelationOid(lfirst_oid(cell), lockmode))
+			{
+				taken = lfirst_oid(cell);
+				break;
+			}
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		ReThrowError(error);
+	}
+	PG_END_TRY();
+	if (OidIsValid(taken))
+		RollbackAndReleaseCurrentSubTransaction();
+	else
+		ReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return taken;
+}
+
 /*
  * Lock all counted tables, and return their sources as they are from then on.
  * Whoever had the lock before may have counted a table anew, or tracked another.
+ * While it waits for one table it holds no other, or it would be half of a deadlock
+ * with whoever writes to two; only if that leads to nothing it waits for each in turn.
  */
 List *
 cc_sources_lock_all(LOCKMODE lockmode)
 {
 	List	   *locked = NIL;
+	Oid			wait_for = InvalidOid;
+	int			attempts = 0;
 
 	for (;;)
 	{
 		Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 		List	   *sources = cc_sources_load(snapshot);
-		int			before = list_length(locked);
+		List	   *relids = counted_tables(sources);
 		ListCell   *cell;
 
 		UnregisterSnapshot(snapshot);
-		foreach(cell, sources)
-		{
-			Oid			relid = ((CounterSource *) lfirst(cell))->relid;
-
-			if (list_member_oid(locked, relid))
-				continue;
-			(void) cc_sources_lock_table(relid, lockmode);
-			locked = lappend_oid(locked, relid);
-		}
-		if (list_length(locked) == before)
+		if (list_difference_oid(relids, locked) == NIL)
 			return sources;
+		if (++attempts <= LOCK_ATTEMPTS)
+		{
+			wait_for = try_lock_all(relids, wait_for, lockmode);
+			if (!OidIsValid(wait_for))
+				locked = relids;
+			continue;
+		}
+		foreach(cell, relids)
+			LockRelationOid(lfirst_oid(cell), lockmode);
+		locked = relids;
 	}
 }
 
