@@ -309,6 +309,15 @@ cc_cell_prefix_len(const char *name)
 	return KEY_AT + 2 + (b[0] << 8 | b[1]);
 }
 
+/* Is a cell of this key?  Told without taking the name apart. */
+bool
+cc_cell_has_key(const char *name, const char *key, int len)
+{
+	const unsigned char *b = (const unsigned char *) name + KEY_AT;
+
+	return (b[0] << 8 | b[1]) == len && memcmp(b + 2, key, len) == 0;
+}
+
 void
 cc_cell_read_prefix(const char *bytes, CellName *name)
 {

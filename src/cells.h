@@ -72,6 +72,7 @@ extern Numeric cc_sum_add(Numeric a, Numeric b);
 extern void cc_cell_append_prefix(StringInfo buf, const CellName *name);
 extern void cc_cell_append_suffix(StringInfo buf, const CellName *name);
 extern int	cc_cell_prefix_len(const char *name);
+extern bool cc_cell_has_key(const char *name, const char *key, int len);
 extern void cc_cell_read_prefix(const char *bytes, CellName *name);
 extern void cc_cell_read_suffix(const char *bytes, int len, CellName *name);
 

@@ -172,10 +172,14 @@ add_record(bytea *deltas, void *arg)
 	cc_deltas_expand(deltas, add_delta, arg);
 }
 
+/* A batch has cells of many keys; most are others'. */
 static void
 add_batched(const PackedCell *packed, void *arg)
 {
-	cc_cell_expand(packed, add_delta, arg);
+	CounterQuery *query = ((Reading *) arg)->query;
+
+	if (cc_cell_has_key(packed->name, query->key, query->key_len))
+		cc_cell_expand(packed, add_delta, arg);
 }
 
 /*

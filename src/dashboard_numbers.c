@@ -27,7 +27,7 @@
 #include "utils/memutils.h"
 
 /* keys of which something is kept: in sets, by their hash */
-#define KEPT_SETS 64
+#define KEPT_SETS 256
 #define KEPT_WAYS 4
 
 /* larger ones are not kept */
