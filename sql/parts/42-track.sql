@@ -500,6 +500,12 @@ BEGIN
   END IF;
   PERFORM clinicache._put_triggers(relation, clinicache._with_parents(relation, made.config));
   PERFORM clinicache._tell_left_out(relation, made.config, made.absent);
+  IF made.config -> 'columns' -> (made.config ->> 'tenant') ? 'lookup' AND NOT options ? 'counters'
+     AND (SELECT e.counters <> '[]' FROM clinicache.entity AS e WHERE e.name = track.entity) THEN
+    RAISE NOTICE 'counters of entity "%" are left out: the tenant of % is looked up', entity, relation
+      USING DETAIL = 'What a row contributes would change with rows of other tables.',
+            HINT = 'A column of its own for the tenant makes them possible.';
+  END IF;
   PERFORM clinicache._tell_unindexed(relation, made.config);
   PERFORM clinicache._warn_no_upkeep(relation);
 END

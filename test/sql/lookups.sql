@@ -135,6 +135,12 @@ INSERT INTO diagnosis VALUES (1, 'p1', 'J45');
 SELECT pending();
 COMMIT;
 
+-- nothing is counted whose clinic other rows change
+CREATE TABLE payment (id serial PRIMARY KEY, patient text REFERENCES patients, amount numeric, status text, date date);
+SELECT clinicache.track('payment', 'payment');
+SELECT columns -> 'clinic' AS clinic FROM clinicache.tracked_tables WHERE relation = 'payment'::regclass;
+DROP TABLE payment;
+
 -- clock edges of looked-up clinics, in the clinic's time zone
 INSERT INTO clinicache.tenant VALUES ('1', 'Africa/Cairo'), ('7', 'America/New_York');
 CREATE TABLE visit (id int PRIMARY KEY, patient text REFERENCES patients, at timestamptz);
