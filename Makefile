@@ -14,6 +14,7 @@ OBJS = \
 	src/init.o \
 	src/guc.o \
 	src/row_trigger.o \
+	src/subtransaction.o \
 	src/tracker.o \
 	src/config.o \
 	src/lookup_path.o \

@@ -478,6 +478,18 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION clinicache._may_track(owner oid) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT has_function_privilege(owner, 'clinicache.track(regclass, text, jsonb, jsonb)', 'EXECUTE')
+         OR has_function_privilege(owner, 'clinicache.track(regclass, jsonb)', 'EXECUTE')
+$$;
+
+REVOKE ALL ON FUNCTION clinicache._may_track(owner oid) FROM PUBLIC;
+
+COMMENT ON FUNCTION clinicache._may_track(oid) IS
+  'Internal: is a role trusted with tags?  What the triggers ask of their table''s owner (cc_tracker_trusts)';
+
 CREATE OR REPLACE FUNCTION clinicache._put_triggers(rel regclass, config jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -955,8 +967,7 @@ BEGIN
     RAISE EXCEPTION 'look-ups of % lead through %, which belongs to %', rel, parent, owner
       USING ERRCODE = 'insufficient_privilege', DETAIL = 'Tables on the way get a trigger.',
             HINT = format('Let a member of %I, or a superuser, track the table.', owner);
-  ELSIF NOT (has_function_privilege(owner, 'clinicache.track(regclass, text, jsonb, jsonb)', 'EXECUTE')
-             OR has_function_privilege(owner, 'clinicache.track(regclass, jsonb)', 'EXECUTE')) THEN
+  ELSIF NOT clinicache._may_track((SELECT c.relowner FROM pg_class AS c WHERE c.oid = parent)) THEN
     RAISE EXCEPTION 'look-ups of % lead through %, whose owner % may not track tables', rel, parent, owner
       USING ERRCODE = 'insufficient_privilege', DETAIL = 'Each of its changes would drop everything.',
             HINT = format('A superuser can allow it: SELECT clinicache.grant_tracker(%L).', owner);
@@ -1282,8 +1293,7 @@ DECLARE
                   WHERE d.classid = 'pg_class'::regclass AND d.objid = rel AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e');
 BEGIN
   SELECT c.relname::text AS name, c.relpersistence, c.relispartition, c.relowner,
-         has_function_privilege(c.relowner, 'clinicache.track(regclass, text, jsonb, jsonb)', 'EXECUTE')
-           OR has_function_privilege(c.relowner, 'clinicache.track(regclass, jsonb)', 'EXECUTE') AS trusted
+         clinicache._may_track(c.relowner) AS trusted
     INTO class FROM pg_class AS c WHERE c.oid = rel;
   RETURN CASE
     WHEN clinicache._is_bookkeeping(class.name) THEN 'bookkeeping of a migration tool'
@@ -1824,6 +1834,14 @@ COMMENT ON FUNCTION clinicache.track_schema(name) IS
 
 COMMENT ON COLUMN clinicache.tracked_tables.columns IS 'Logical column to its real columns (first not null), {"const": text} or {"lookup": path}';
 
+CREATE OR REPLACE FUNCTION clinicache._is_followed(rel regclass) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  -- an owner who may not track decides no tags, by whatever statement
+  SELECT EXISTS (SELECT FROM clinicache._own_triggers(rel))
+         AND (SELECT clinicache._may_track(c.relowner) FROM pg_class AS c WHERE c.oid = rel)
+$$;
+
 CREATE OR REPLACE FUNCTION clinicache._stands_for(config jsonb, names text[]) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -2331,6 +2349,46 @@ BEGIN
   SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE;
   PERFORM clinicache.maintain_history();
   COMMIT;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION clinicache._health_configuration() RETURNS TABLE (severity text, finding text, object text, remedy text)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  target record;
+  effect text;
+  hint   text;
+BEGIN
+  severity := 'critical';
+  FOR target IN
+    SELECT t.tgrelid::regclass AS relation, clinicache.trigger_config(t.oid) AS config, pg_get_userbyid(c.relowner) AS owner,
+           clinicache._may_track(c.relowner) AS trusted
+    FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid
+    WHERE t.tgparentid = 0 AND t.tgfoid = 'clinicache.row_change()'::regprocedure
+    ORDER BY t.tgrelid::regclass::text
+  LOOP
+    effect := CASE current_setting('clinicache.on_error', true)
+                WHEN 'error' THEN 'its changes fail' ELSE 'each of its changes drops everything' END;
+    object := target.relation::text;
+    IF NOT target.trusted THEN
+      finding := format('its owner %I may not track tables: %s', target.owner, effect);
+      remedy := format('SELECT clinicache.grant_tracker(%L)', target.owner);
+      RETURN NEXT;
+      CONTINUE;
+    END IF;
+    BEGIN
+      PERFORM clinicache.check_config(target.relation, target.config);
+    EXCEPTION WHEN OTHERS THEN
+      GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT;
+      finding := format('its configuration can not be used: %s: %s', effect, SQLERRM);
+      remedy := concat_ws(' ', CASE WHEN target.config ? 'entity'
+                                    THEN format('SELECT clinicache.track(%L, %L)', clinicache._table_name(target.relation), target.config ->> 'entity')
+                                    ELSE format('SELECT clinicache.track(%L, ...) anew', clinicache._table_name(target.relation)) END,
+                          '-- ' || nullif(hint, ''));
+      RETURN NEXT;
+    END;
+  END LOOP;
 END
 $$;
 

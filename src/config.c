@@ -221,13 +221,19 @@ make_ref(Compiler *compiler, const char *name)
 	return ref;
 }
 
+static bool
+is_looked_up(const Tracker *tracker, const ValueRef *ref)
+{
+	return ref && ref->nsources > 0 && tracker->sources[ref->sources[0]].lookup >= 0;
+}
+
 /* The same for what other rows must not change: a look-up is refused. */
 static ValueRef *
 make_column_ref(Compiler *compiler, const char *name, const char *what)
 {
 	ValueRef   *ref = make_ref(compiler, name);
 
-	if (ref->nsources > 0 && compiler->tracker->sources[ref->sources[0]].lookup >= 0)
+	if (is_looked_up(compiler->tracker, ref))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("\"%s\" is looked up and can not be %s", name, what),
@@ -499,8 +505,7 @@ compile_counters(Compiler *compiler, Jsonb *config)
 	if (counters->type != jbvBinary || !JsonContainerIsArray(counters->val.binary.data))
 		config_error("\"counters\" has to be an array");
 	count = JsonContainerSize(counters->val.binary.data);
-	if (count > 0 && tracker->tenant && tracker->tenant->nsources > 0 &&
-		tracker->sources[tracker->tenant->sources[0]].lookup >= 0)
+	if (count > 0 && is_looked_up(tracker, tracker->tenant))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("a table whose tenant is looked up can not have counters"),

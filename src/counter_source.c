@@ -36,6 +36,7 @@
 #include "counter_store.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "subtransaction.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -43,7 +44,6 @@
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
@@ -191,6 +191,32 @@ counted_tables(List *sources)
 	return relids;
 }
 
+/* tables to be locked all or none */
+typedef struct LockAttempt
+{
+	List	   *relids;
+	Oid			first;			/* to be waited for, if valid */
+	LOCKMODE	lockmode;
+	Oid			taken;			/* what somebody else has */
+} LockAttempt;
+
+static bool
+lock_step(void *arg)
+{
+	LockAttempt *attempt = arg;
+	ListCell   *cell;
+
+	if (OidIsValid(attempt->first))
+		LockRelationOid(attempt->first, attempt->lockmode);
+	foreach(cell, attempt->relids)
+		if (!ConditionalLockRelationOid(lfirst_oid(cell), attempt->lockmode))
+		{
+			attempt->taken = lfirst_oid(cell);
+			return false;
+		}
+	return true;
+}
+
 /*
  * Wait for one table (if valid), then lock all without waiting.  Returns the one that
  * somebody else has, after giving back what was locked; InvalidOid: all are locked.
@@ -198,44 +224,12 @@ counted_tables(List *sources)
 static Oid
 try_lock_all(List *relids, Oid first, LOCKMODE lockmode)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile Oid taken = InvalidOid;
+	LockAttempt attempt = {.relids = relids,.first = first,.lockmode = lockmode};
+	ErrorData  *error = cc_subtransaction(lock_step, &attempt);
 
-	BeginInternalSubTransaction(NULL);
-	PG_TRY();
-	{
-		ListCell   *cell;
-
-		if (OidIsValid(first))
-			LockRelationOid(first, lockmode);
-		foreach(cell, relids)
-			if (!ConditionalLockRelationOid(lfirst_oid(cell), lockmode))
-			{
-				taken = lfirst_oid(cell);
-				break;
-			}
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
+	if (error != NULL)
 		ReThrowError(error);
-	}
-	PG_END_TRY();
-	if (OidIsValid(taken))
-		RollbackAndReleaseCurrentSubTransaction();
-	else
-		ReleaseCurrentSubTransaction();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return taken;
+	return attempt.taken;
 }
 
 /*

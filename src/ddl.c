@@ -57,30 +57,31 @@ put_step(ReturnSetInfo *rows, const char *kind, Oid object, int attnum, Oid othe
 }
 
 static void
+put_rename(ReturnSetInfo *rows, ObjectAddress address, const RenameStmt *rename)
+{
+	if (rename->renameType == OBJECT_TABLE)
+		put_step(rows, "rename table", address.objectId, 0, InvalidOid,
+				 rename->relation->relname, rename->newname);
+	else if (rename->renameType == OBJECT_SCHEMA)
+		put_step(rows, "rename schema", address.objectId, 0, InvalidOid,
+				 rename->subname, rename->newname);
+	else if (rename->renameType == OBJECT_COLUMN && address.objectSubId > 0)
+		put_step(rows, "rename column", address.objectId, address.objectSubId, InvalidOid,
+				 rename->subname, rename->newname);
+}
+
+static void
 put_simple(ReturnSetInfo *rows, const CollectedCommand *command)
 {
 	ObjectAddress address = command->d.simple.address;
 
 	if (IsA(command->parsetree, CreateStmt))
 		put_step(rows, "create", address.objectId, 0, InvalidOid, NULL, NULL);
-	else if (IsA(command->parsetree, RenameStmt) &&
-			 ((RenameStmt *) command->parsetree)->renameType == OBJECT_TABLE)
-		put_step(rows, "rename table", address.objectId, 0, InvalidOid,
-				 ((RenameStmt *) command->parsetree)->relation->relname,
-				 ((RenameStmt *) command->parsetree)->newname);
-	else if (IsA(command->parsetree, RenameStmt) &&
-			 ((RenameStmt *) command->parsetree)->renameType == OBJECT_SCHEMA)
-		put_step(rows, "rename schema", address.objectId, 0, InvalidOid,
-				 ((RenameStmt *) command->parsetree)->subname,
-				 ((RenameStmt *) command->parsetree)->newname);
+	else if (IsA(command->parsetree, RenameStmt))
+		put_rename(rows, address, (RenameStmt *) command->parsetree);
 	else if (IsA(command->parsetree, AlterObjectSchemaStmt) &&
 			 ((AlterObjectSchemaStmt *) command->parsetree)->objectType == OBJECT_TABLE)
 		put_step(rows, "set schema", address.objectId, 0, InvalidOid, NULL, NULL);
-	else if (IsA(command->parsetree, RenameStmt) && address.objectSubId > 0 &&
-			 ((RenameStmt *) command->parsetree)->renameType == OBJECT_COLUMN)
-		put_step(rows, "rename column", address.objectId, address.objectSubId, InvalidOid,
-				 ((RenameStmt *) command->parsetree)->subname,
-				 ((RenameStmt *) command->parsetree)->newname);
 	else if (IsA(command->parsetree, AlterEnumStmt) &&
 			 ((AlterEnumStmt *) command->parsetree)->oldVal != NULL)
 		put_step(rows, "rename value", address.objectId, 0, InvalidOid,

@@ -37,6 +37,7 @@
 #include "flush.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "subtransaction.h"
 #include "tracker.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
@@ -513,56 +514,51 @@ emit_prefixes(Oid relid)
 	AtEOXact_GUC(false, nest);
 }
 
+/* what is to be done for one table */
+typedef struct EdgeStep
+{
+	EdgePass   *pass;
+	Oid			relid;
+	bool		prefixes;
+} EdgeStep;
+
+static bool
+do_step(void *arg)
+{
+	EdgeStep   *step = arg;
+	Relation	rel = step->prefixes ? NULL : open_table(step->relid);
+
+	PushActiveSnapshot(step->pass->snapshot);
+	if (step->prefixes)
+		emit_prefixes(step->relid);
+	/* others' temporary tables can not be read, and our own will not last */
+	else if (rel != NULL && rel->rd_rel->relpersistence != RELPERSISTENCE_TEMP)
+		emit_table(step->pass, rel);
+	PopActiveSnapshot();
+	if (rel != NULL)
+		relation_close(rel, NoLock);
+	return true;
+}
+
 /* Run a step in a subtransaction; false: it failed, with a WARNING about that. */
 static bool
 try_step(EdgePass *pass, Oid relid, bool prefixes)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool done = false;
+	EdgeStep	step = {.pass = pass,.relid = relid,.prefixes = prefixes};
+	ErrorData  *error = cc_subtransaction(do_step, &step);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		Relation	rel = prefixes ? NULL : open_table(relid);
-
-		PushActiveSnapshot(pass->snapshot);
-		if (prefixes)
-			emit_prefixes(relid);
-		/* others' temporary tables can not be read, and our own will not last */
-		else if (rel != NULL && rel->rd_rel->relpersistence != RELPERSISTENCE_TEMP)
-			emit_table(pass, rel);
-		PopActiveSnapshot();
-		if (rel != NULL)
-			relation_close(rel, NoLock);
-		ReleaseCurrentSubTransaction();
-		done = true;
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
-			error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
-			error->sqlerrcode == ERRCODE_OUT_OF_MEMORY)
-			ReThrowError(error);
-		ereport(WARNING,
-				(errcode(error->sqlerrcode),
-				 errmsg("clinicache could not find clock edges of table \"%s\"",
-						get_rel_name(relid)),
-				 errdetail_internal("%s", error->message),
-				 errhint("Subscribers are told to drop all tags of the table's windows and edges.")));
-		FreeErrorData(error);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return done;
+	if (error == NULL)
+		return true;
+	if (cc_error_ends_statement(error))
+		ReThrowError(error);
+	ereport(WARNING,
+			(errcode(error->sqlerrcode),
+			 errmsg("clinicache could not find clock edges of table \"%s\"",
+					get_rel_name(relid)),
+			 errdetail_internal("%s", error->message),
+			 errhint("Subscribers are told to drop all tags of the table's windows and edges.")));
+	FreeErrorData(error);
+	return false;
 }
 
 /*

@@ -460,37 +460,37 @@ differ(const Lookup *lookup, const Found *now, const Found *before)
 	return !datumIsEqual(now->value, before->value, last->typbyval, last->typlen);
 }
 
-/* Where the row's way begins; false: its column is null, and so is what it leads to. */
-static bool
-get_from(const Lookup *lookup, const RowValues *row, Datum *from)
+/*
+ * What a row leads to, now and (for "before" not NULL) before: if its way begins at
+ * a null, that leads to a null.  Runs as the table's owner, restricted.
+ */
+static Found
+find_for_row(Lookup *lookup, const RowValues *row, Found *before)
 {
-	*from = row->values[lookup->from_attno - 1];
-	return !row->nulls[lookup->from_attno - 1];
+	Found		found = {.isnull = true};
+	Oid			user;
+	int			security;
+
+	if (before != NULL)
+		*before = found;
+	if (row->nulls[lookup->from_attno - 1])
+		return found;
+	GetUserIdAndSecContext(&user, &security);
+	SetUserIdAndSecContext(lookup->owner, security | SECURITY_RESTRICTED_OPERATION);
+	found = look_up(lookup, row->values[lookup->from_attno - 1], before);
+	SetUserIdAndSecContext(user, security);
+	return found;
 }
 
 /*
  * Fill in what a new row's columns lead to.  The row comes from cc_lookup_extend().
- * Runs as the table's owner, restricted; errors are those of reading a table.
+ * Errors are those of reading a table.
  */
 void
 cc_lookup_new(const Tracker *tracker, RowValues *row)
 {
-	Oid			user;
-	int			security;
-
-	GetUserIdAndSecContext(&user, &security);
 	for (int i = 0; i < tracker->nlookups; i++)
-	{
-		Lookup	   *lookup = tracker->lookups[i];
-		Found		found = {.isnull = true};
-		Datum		from;
-
-		SetUserIdAndSecContext(lookup->owner, security | SECURITY_RESTRICTED_OPERATION);
-		if (get_from(lookup, row, &from))
-			found = look_up(lookup, from, NULL);
-		put(tracker, row, i, found);
-	}
-	SetUserIdAndSecContext(user, security);
+		put(tracker, row, i, find_for_row(tracker->lookups[i], row, NULL));
 }
 
 /*
@@ -502,28 +502,18 @@ cc_lookup_old(const Tracker *tracker, RowValues *row, RowValues *earlier)
 {
 	Found	   *befores = palloc0(sizeof(Found) * tracker->nlookups);
 	bool		two = false;
-	Oid			user;
-	int			security;
 
-	GetUserIdAndSecContext(&user, &security);
 	for (int i = 0; i < tracker->nlookups; i++)
 	{
-		Lookup	   *lookup = tracker->lookups[i];
-		Found		found = {.isnull = true};
-		Datum		from;
+		Found		found = find_for_row(tracker->lookups[i], row, &befores[i]);
 
-		befores[i] = found;
-		SetUserIdAndSecContext(lookup->owner, security | SECURITY_RESTRICTED_OPERATION);
-		if (get_from(lookup, row, &from))
-			found = look_up(lookup, from, &befores[i]);
-		two |= differ(lookup, &found, &befores[i]);
+		two |= differ(tracker->lookups[i], &found, &befores[i]);
 		if (found.missing)
 			found = befores[i];
 		else if (befores[i].missing)
 			befores[i] = found;
 		put(tracker, row, i, found);
 	}
-	SetUserIdAndSecContext(user, security);
 	if (!two)
 		return false;
 	*earlier = cc_lookup_extend(tracker, row->values, row->nulls, tracker->natts);

@@ -7,7 +7,8 @@
  * parent_change(config)	the same, on tables that look-ups lead through
  * truncate_change(config)	AFTER TRUNCATE FOR EACH STATEMENT
  *
- * They add to this transaction's pending set and write nothing themselves.
+ * They add to this transaction's pending set and write nothing themselves, but for
+ * a parent's note that its rows lead elsewhere, parent_move.c.
  *
  * local_guard()			BEFORE INSERT OR UPDATE OR DELETE FOR EACH ROW,
  *							on our own tables

@@ -25,12 +25,12 @@
 #include "compat.h"
 #include "counter_source.h"
 #include "miscadmin.h"
+#include "subtransaction.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/syscache.h"
 
 typedef struct TrackerEntry
@@ -41,7 +41,7 @@ typedef struct TrackerEntry
 
 static HTAB *trackers = NULL;
 
-static int	looking_up = 0;		/* trackers that were ever compiled with look-ups */
+static bool looking_up = false; /* some tracker was compiled with look-ups */
 
 static bool
 depends_on(const Tracker *tracker, Oid relid)
@@ -73,7 +73,7 @@ tracker_relcache_callback(Datum arg, Oid relid)
 		entry = hash_search(trackers, &relid, HASH_FIND, NULL);
 		if (entry)
 			mark_stale(entry, InvalidOid);
-		if (looking_up == 0)
+		if (!looking_up)
 			return;
 	}
 	hash_seq_init(&status, trackers);
@@ -171,6 +171,22 @@ make_broken(Relation rel, const ErrorData *error)
 	return tracker;
 }
 
+typedef struct Compilation
+{
+	Relation	rel;
+	Trigger    *trigger;
+	Tracker    *tracker;
+} Compilation;
+
+static bool
+compile_step(void *arg)
+{
+	Compilation *compilation = arg;
+
+	compilation->tracker = compile(compilation->rel, compilation->trigger);
+	return true;
+}
+
 /*
  * Compile within a subtransaction.  Cancellation and exhausted memory are
  * raised as ever, and so is the owner's lack of permission: that is no
@@ -179,40 +195,19 @@ make_broken(Relation rel, const ErrorData *error)
 static Tracker *
 compile_safely(Relation rel, Trigger *trigger)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	Tracker    *volatile tracker = NULL;
+	Compilation compilation = {.rel = rel,.trigger = trigger};
+	ErrorData  *error = cc_subtransaction(compile_step, &compilation);
+	Tracker    *tracker;
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		tracker = compile(rel, trigger);
-		ReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-		/* of a parent, whose owner need not know of us, the same is one */
-		if ((error->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE &&
-			 !cc_catalog_is_function(trigger->tgfoid, "parent_change")) ||
-			error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
-			error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
-			error->sqlerrcode == ERRCODE_OUT_OF_MEMORY)
-			ReThrowError(error);
-		tracker = make_broken(rel, error);
-		cc_sources_assign(tracker, RelationGetRelid(rel));
-	}
-	PG_END_TRY();
+	if (error == NULL)
+		return compilation.tracker;
+	/* of a parent, whose owner need not know of us, the same is one */
+	if ((error->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE &&
+		 !cc_catalog_is_function(trigger->tgfoid, "parent_change")) ||
+		cc_error_ends_statement(error))
+		ReThrowError(error);
+	tracker = make_broken(rel, error);
+	cc_sources_assign(tracker, RelationGetRelid(rel));
 	return tracker;
 }
 
@@ -326,7 +321,7 @@ cc_tracker_get(Relation rel, Trigger *trigger)
 		*link = old->next;
 		MemoryContextDelete(old->context);
 	}
-	looking_up += tracker->nlookups > 0;
+	looking_up |= tracker->nlookups > 0;
 	MemoryContextSetParent(tracker->context, CacheMemoryContext);
 	tracker->next = entry->first;
 	entry->first = tracker;

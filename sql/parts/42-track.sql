@@ -13,6 +13,15 @@ AS $$
 $$;
 COMMENT ON FUNCTION clinicache._table_name(regclass) IS 'Internal: qualified, quoted name for dynamic SQL';
 
+CREATE FUNCTION clinicache._may_track(owner oid) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT has_function_privilege(owner, 'clinicache.track(regclass, text, jsonb, jsonb)', 'EXECUTE')
+         OR has_function_privilege(owner, 'clinicache.track(regclass, jsonb)', 'EXECUTE')
+$$;
+COMMENT ON FUNCTION clinicache._may_track(oid) IS
+  'Internal: is a role trusted with tags?  What the triggers ask of their table''s owner (cc_tracker_trusts)';
+
 CREATE FUNCTION clinicache._own_triggers(rel regclass) RETURNS TABLE (id oid, name text, fires_on text, cloned boolean, state "char")
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$

@@ -237,8 +237,7 @@ BEGIN
     RAISE EXCEPTION 'look-ups of % lead through %, which belongs to %', rel, parent, owner
       USING ERRCODE = 'insufficient_privilege', DETAIL = 'Tables on the way get a trigger.',
             HINT = format('Let a member of %I, or a superuser, track the table.', owner);
-  ELSIF NOT (has_function_privilege(owner, 'clinicache.track(regclass, text, jsonb, jsonb)', 'EXECUTE')
-             OR has_function_privilege(owner, 'clinicache.track(regclass, jsonb)', 'EXECUTE')) THEN
+  ELSIF NOT clinicache._may_track((SELECT c.relowner FROM pg_class AS c WHERE c.oid = parent)) THEN
     RAISE EXCEPTION 'look-ups of % lead through %, whose owner % may not track tables', rel, parent, owner
       USING ERRCODE = 'insufficient_privilege', DETAIL = 'Each of its changes would drop everything.',
             HINT = format('A superuser can allow it: SELECT clinicache.grant_tracker(%L).', owner);

@@ -65,8 +65,7 @@ DECLARE
                   WHERE d.classid = 'pg_class'::regclass AND d.objid = rel AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e');
 BEGIN
   SELECT c.relname::text AS name, c.relpersistence, c.relispartition, c.relowner,
-         has_function_privilege(c.relowner, 'clinicache.track(regclass, text, jsonb, jsonb)', 'EXECUTE')
-           OR has_function_privilege(c.relowner, 'clinicache.track(regclass, jsonb)', 'EXECUTE') AS trusted
+         clinicache._may_track(c.relowner) AS trusted
     INTO class FROM pg_class AS c WHERE c.oid = rel;
   RETURN CASE
     WHEN clinicache._is_bookkeeping(class.name) THEN 'bookkeeping of a migration tool'

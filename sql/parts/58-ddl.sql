@@ -39,9 +39,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   -- an owner who may not track decides no tags, by whatever statement
   SELECT EXISTS (SELECT FROM clinicache._own_triggers(rel))
-         AND (SELECT has_function_privilege(c.relowner, 'clinicache.track(regclass, text, jsonb, jsonb)', 'EXECUTE')
-                     OR has_function_privilege(c.relowner, 'clinicache.track(regclass, jsonb)', 'EXECUTE')
-              FROM pg_class AS c WHERE c.oid = rel)
+         AND (SELECT clinicache._may_track(c.relowner) FROM pg_class AS c WHERE c.oid = rel)
 $$;
 COMMENT ON FUNCTION clinicache._is_followed(regclass) IS 'Internal: has a table our triggers, and an owner who may track?';
 

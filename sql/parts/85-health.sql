@@ -57,8 +57,7 @@ BEGIN
   severity := 'critical';
   FOR target IN
     SELECT t.tgrelid::regclass AS relation, clinicache.trigger_config(t.oid) AS config, pg_get_userbyid(c.relowner) AS owner,
-           has_function_privilege(c.relowner, 'clinicache.track(regclass,text,jsonb,jsonb)', 'EXECUTE')
-             OR has_function_privilege(c.relowner, 'clinicache.track(regclass,jsonb)', 'EXECUTE') AS trusted
+           clinicache._may_track(c.relowner) AS trusted
     FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid
     WHERE t.tgparentid = 0 AND t.tgfoid = 'clinicache.row_change()'::regprocedure
     ORDER BY t.tgrelid::regclass::text
